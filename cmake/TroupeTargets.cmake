@@ -1,0 +1,28 @@
+# The private interface target with warnings, sanitizers and coverage, and how tests are declared.
+
+add_library(troupe_build_flags INTERFACE)
+target_compile_options(troupe_build_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion)
+if(TROUPE_WERROR)
+  target_compile_options(troupe_build_flags INTERFACE -Werror)
+endif()
+if(TROUPE_SANITIZER)
+  target_compile_options(troupe_build_flags INTERFACE -fsanitize=${TROUPE_SANITIZER} -fno-omit-frame-pointer)
+  target_link_options(troupe_build_flags INTERFACE -fsanitize=${TROUPE_SANITIZER})
+endif()
+if(TROUPE_COVERAGE)
+  target_compile_options(troupe_build_flags INTERFACE --coverage)
+  target_link_options(troupe_build_flags INTERFACE --coverage)
+endif()
+
+# troupe_add_test(ROOM NOUN [LABELS ...] [TIMEOUT seconds] [LIBRARIES ...]): builds tests/ROOM/NOUN_test.cpp as the CTest entry ROOM.NOUN.
+function(troupe_add_test room noun)
+  cmake_parse_arguments(PARSE_ARGV 2 arg "" "TIMEOUT" "LABELS;LIBRARIES")
+  set(target test_${room}_${noun})
+  add_executable(${target} ${PROJECT_SOURCE_DIR}/tests/${room}/${noun}_test.cpp)
+  target_link_libraries(${target} PRIVATE troupe_test_support troupe_build_flags ${arg_LIBRARIES})
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 60)
+  endif()
+  add_test(NAME ${room}.${noun} COMMAND ${target})
+  set_tests_properties(${room}.${noun} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${room};${arg_LABELS}")
+endfunction()

@@ -1,0 +1,52 @@
+@0xe3b1907f5c2d4a68;
+# How processes are started, and how their end is told.
+
+using Cxx = import "/capnp/c++.capnp";
+using Value = import "value.capnp".Value;
+$Cxx.namespace("troupe::wire");
+
+struct NurseryRequest {
+  # One datagram from a process to the nursery, descriptors beside it.
+  union {
+    start @0 :Start;        # answered by one NurseryReply
+    adopt @1 :Void;         # descriptor 0: one end of a new connection; not answered
+  }
+}
+
+struct Start {
+  # Descriptors beside it, in order: payload (a memfd holding one Launch), status pipe (write end, stays with the
+  # nursery), lifeline of the requester (read end), then those of `Launch.descriptors`.
+  executable @0 :Text;      # empty: fork the nursery (forkserver); else execute this program (spawn)
+  descriptors @1 :UInt32;   # how many descriptors of the launch follow the three fixed ones
+}
+
+struct NurseryReply {
+  union {
+    pid @0 :Int32;          # the new process; its pidfd comes beside the datagram
+    failure @1 :Int32;      # errno of the step that failed
+  }
+}
+
+struct Launch {
+  # Everything a new process needs to become what it was started as. Read once by that process.
+  name @0 :Text;            # "Process-1", "Process-1:2", or the user's
+  daemon @1 :Bool;
+  authkey @2 :Data;
+  startMethod @3 :Text;     # "fork", "forkserver" or "spawn"; what the child's own default is to be
+  parentName @4 :Text;      # of the creator
+  parentPid @5 :Int32;
+  logLevel @6 :Int32;       # effective level of the creator's logger
+  logToStderr @7 :Bool;     # the creator's logger writes to stderr
+  executable @8 :Text;      # as set by set_executable; empty: the program itself
+  descriptors @9 :UInt32;   # how many descriptors were handed over
+  thunk @10 :UInt64;        # entry point: offset of a registered thunk in its module
+  module @11 :UInt32;       # see Task.module
+  arguments @12 :List(Value);   # state of the callable if it has any, then its arguments
+}
+
+struct ExitReport {
+  # What the nursery writes into the status pipe of a process when that has ended.
+  pid @0 :Int32;
+  exitcode @1 :Int32;       # >= 0: exit status; < 0: minus the signal number
+  dumpedCore @2 :Bool;
+}

@@ -1,0 +1,35 @@
+@0xa94c6e1f07d3b582;
+# What a pool and its workers say to each other. One Task answers with exactly one Result.
+
+using Cxx = import "/capnp/c++.capnp";
+using Value = import "value.capnp".Value;
+using Error = import "value.capnp".Error;
+$Cxx.namespace("troupe::wire");
+
+struct Task {
+  # Written by the submitting thread, copied into a worker's ring by the supervisor.
+  id @0 :UInt64;            # unique in its pool, rising in the order of submission
+  thunk @1 :UInt64;         # offset of the typed thunk in its module; the worker checks it against its registry
+  module @2 :UInt32;        # which module: 0 the program itself, else the hash of a shared library's file name
+  union {
+    call @3 :List(Value);   # arguments of one call; the callable's own state first if it has any
+    chunk @4 :Chunk;        # many calls of the same callable
+    stop @5 :Void;          # no task: the worker ends once it reads this
+  }
+}
+
+struct Chunk {
+  # Items of one map, starmap or imap chunk.
+  state @0 :Value;          # the callable's state; none if it has none
+  items @1 :Value;          # a list, packed where the items are arithmetic; tuples for starmap
+}
+
+struct Result {
+  # Written by the worker into its own ring.
+  id @0 :UInt64;            # Task.id
+  busy @1 :UInt64;          # nanoseconds that the task ran, on the worker's monotonic clock
+  union {
+    value @2 :Value;        # what the call returned; for a chunk the list of results in order
+    failure @3 :Error;      # what it threw; for a chunk the first error, the rest of the chunk was not run
+  }
+}
