@@ -1,0 +1,120 @@
+#pragma once
+
+/// \file
+/// How a process sleeps until another one has written something, and how long it looks before it sleeps.
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+
+namespace troupe {
+
+/// When a wait is to end at the latest; time_point::max() means never.
+using Deadline = std::chrono::steady_clock::time_point;
+inline constexpr Deadline no_deadline = Deadline::max();
+
+/// A doorbell in shared memory. The sleeper arms it, looks once more, then sleeps; whoever produces rings, which costs
+/// one load unless somebody sleeps. Two kinds of sleepers share one bell: a thread that sleeps in the kernel's futex
+/// queue, and an event loop that watches an eventfd.
+/// Thread: any; one sleeper at a time. Robust: a process killed at any point leaves at most one lost ring, to itself.
+class Bell {
+ public:
+  enum class Sleeper : std::uint32_t { none = 0, thread = 1, event_loop = 2 };
+  using Word = std::atomic<std::uint32_t>;
+
+  /// `word` lies in shared memory; `eventfd` is needed only by who rings for an event loop.
+  explicit Bell(Word* word = nullptr, int eventfd = -1) noexcept : word_(word), eventfd_(eventfd) {}
+
+  /// Announces a sleeper. What was produced before may not ring: look again after this call, before sleeping.
+  void arm(Sleeper sleeper) noexcept {
+    word_->store(static_cast<std::uint32_t>(sleeper), std::memory_order_seq_cst);
+  }
+  /// Takes the announcement back.
+  void disarm() noexcept { word_->store(0, std::memory_order_seq_cst); }
+  /// Whether nobody is announced.
+  bool is_disarmed() const noexcept { return word_->load(std::memory_order_relaxed) == 0; }
+
+  /// Sleeps until rung, until `deadline`, or for no reason. Blocks. Only after arm(Sleeper::thread).
+  void sleep(Deadline deadline) noexcept;
+
+  /// Wakes the sleeper if there is one. Never blocks. Everything written before is visible to who wakes up.
+  void ring() noexcept {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (word_->load(std::memory_order_relaxed) != 0) wake();
+  }
+
+ private:
+  void wake() noexcept;
+
+  Word* word_;
+  int eventfd_;
+};
+
+/// Sleeps while `*word == expected`, at most until `deadline`; may return for no reason. Blocks. Works across processes.
+void futex_wait(std::atomic<std::uint32_t>* word, std::uint32_t expected, Deadline deadline) noexcept;
+/// Wakes up to `count` threads that sleep on `word`, in whichever process.
+void futex_wake(std::atomic<std::uint32_t>* word, int count) noexcept;
+
+/// Looks for a condition for a short while before the thread sleeps. How long adapts: a look that finds something soon
+/// makes the next one longer, one in vain makes it shorter, and when others want the processor it ends at once.
+/// Thread: caller.
+class SpinWait {
+ public:
+  /// Longest look. Waking a sleeping process costs 20 to 40 us, so a longer look would waste more than it saves.
+  static constexpr std::chrono::nanoseconds longest = std::chrono::microseconds{50};
+
+  /// Returns true as soon as `found()` does, false when the look has lasted long enough.
+  template <class Predicate>
+  bool operator()(Predicate found) {
+    for (int i = 0; i < looks_before_clock; ++i) {
+      if (found()) return true;
+      pause();
+    }
+    const auto start = std::chrono::steady_clock::now();
+    auto before = start;
+    while (before - start < limit_) {
+      for (int i = 0; i < looks_between_yields; ++i) {
+        if (found()) {
+          succeeded();
+          return true;
+        }
+        pause();
+      }
+      const auto after_looks = std::chrono::steady_clock::now();
+      yield();
+      before = std::chrono::steady_clock::now();
+      if (before - after_looks > crowded) {
+        limit_ = shortest;
+        return found();
+      }
+    }
+    failed();
+    return found();
+  }
+
+ private:
+  static constexpr int looks_before_clock = 64;
+  static constexpr int looks_between_yields = 32;
+  /// A yield that takes longer than this has let somebody else run: more threads than processors.
+  static constexpr std::chrono::nanoseconds crowded = std::chrono::microseconds{4};
+  static constexpr std::chrono::nanoseconds shortest = std::chrono::microseconds{3};
+
+  static void pause() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+  }
+  static void yield() noexcept;
+  void succeeded() noexcept {
+    if (limit_ < longest) limit_ *= 2;
+  }
+  void failed() noexcept {
+    if (limit_ > shortest) limit_ /= 2;
+  }
+
+  std::chrono::nanoseconds limit_ = longest;
+};
+
+}  // namespace troupe

@@ -1,0 +1,57 @@
+#include <troupe/error.hpp>
+#include <troupe/file_descriptor.hpp>
+
+#include <cerrno>
+#include <sys/mman.h>
+#include <unistd.h>
+
+namespace troupe {
+
+void FileDescriptor::reset(int number) noexcept {
+  if (number_ >= 0) ::close(number_);
+  number_ = number;
+}
+
+FileDescriptor create_memory_file(const std::string& name, std::size_t bytes) {
+  FileDescriptor file{::memfd_create(name.c_str(), MFD_CLOEXEC)};
+  if (!file) throw OSError(errno, "creating shared memory \"" + name + "\"");
+  if (::ftruncate(file.get(), static_cast<off_t>(bytes)) != 0)
+    throw OSError(errno, "sizing shared memory \"" + name + "\" to " + std::to_string(bytes) + " bytes");
+  return file;
+}
+
+Mapping::Mapping(int file, std::size_t offset, std::size_t bytes, Access access, const std::string& purpose)
+    : bytes_(bytes) {
+  const int protection = access == Access::read_only ? PROT_READ : PROT_READ | PROT_WRITE;
+  void* address = ::mmap(nullptr, bytes, protection, MAP_SHARED, file, static_cast<off_t>(offset));
+  if (address == MAP_FAILED) throw OSError(errno, "mapping " + std::to_string(bytes) + " bytes for " + purpose);
+  address_ = static_cast<std::byte*>(address);
+}
+
+Mapping Mapping::twice_in_a_row(int file, std::size_t offset, std::size_t bytes, const std::string& purpose) {
+  Mapping both;
+  void* range = ::mmap(nullptr, 2 * bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (range == MAP_FAILED) throw OSError(errno, "reserving " + std::to_string(2 * bytes) + " bytes for " + purpose);
+  both.address_ = static_cast<std::byte*>(range);
+  both.bytes_ = 2 * bytes;
+  for (std::byte* half : {both.address_, both.address_ + bytes}) {
+    void* mapped = ::mmap(half, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, static_cast<off_t>(offset));
+    if (mapped == MAP_FAILED) throw OSError(errno, "mapping " + std::to_string(bytes) + " bytes for " + purpose);
+  }
+  return both;
+}
+
+Mapping& Mapping::operator=(Mapping&& other) noexcept {
+  if (this == &other) return *this;
+  unmap();
+  address_ = std::exchange(other.address_, nullptr);
+  bytes_ = std::exchange(other.bytes_, 0);
+  return *this;
+}
+
+void Mapping::unmap() noexcept {
+  if (address_ != nullptr) ::munmap(address_, bytes_);
+  address_ = nullptr;
+}
+
+}  // namespace troupe
