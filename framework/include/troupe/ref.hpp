@@ -5,7 +5,9 @@
 /// wait in a queue.
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
 namespace troupe {
@@ -31,6 +33,17 @@ class Shared {
   mutable std::atomic<std::uint32_t> owners_{1};
 };
 
+/// How Ref counts. A header that shows only the name of a class declares overloads for it beside that name, and defines
+/// them where the class is complete.
+template <class T>
+void acquire_ref(T* object) noexcept {
+  object->add_owner();
+}
+template <class T>
+void release_ref(T* object) noexcept {
+  object->remove_owner();
+}
+
 /// One owner of a Shared object, or nobody. Thread: caller; different Refs to one object may live on different threads.
 template <class T>
 class Ref {
@@ -38,7 +51,7 @@ class Ref {
   Ref() = default;
   Ref(std::nullptr_t) noexcept {}  // NOLINT(google-explicit-constructor): null is a Ref like any other
   Ref(const Ref& other) noexcept : object_(other.object_) {
-    if (object_ != nullptr) object_->add_owner();
+    if (object_ != nullptr) acquire_ref(object_);
   }
   Ref(Ref&& other) noexcept : object_(other.release()) {}
   template <class U>
@@ -49,7 +62,7 @@ class Ref {
     return *this;
   }
   ~Ref() {
-    if (object_ != nullptr) object_->remove_owner();
+    if (object_ != nullptr) release_ref(object_);
   }
 
   /// Takes over one ownership that exists already, as after `new` or `release`.
@@ -60,7 +73,7 @@ class Ref {
   }
   /// Becomes one more owner of `object`.
   static Ref share(T* object) noexcept {
-    if (object != nullptr) object->add_owner();
+    if (object != nullptr) acquire_ref(object);
     return adopt(object);
   }
   /// Gives the ownership away; this Ref is empty afterwards.

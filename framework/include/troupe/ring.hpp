@@ -110,6 +110,8 @@ class RingReader {
   RingReader(RingControl* control, std::byte* data) noexcept
       : control_(control), data_(data), head_(control->head.load()) {}
 
+  /// Starts over with an empty ring, after both positions were set to 0.
+  void rewind() noexcept { head_ = 0; }
   /// Looks at the oldest frame without taking it. Never blocks. `corrupt`: what is there cannot be a frame.
   Status peek(Frame& frame) noexcept;
   /// Gives the memory of the oldest frame back to the writer, and wakes it if it waits for room.

@@ -1,0 +1,152 @@
+#pragma once
+
+/// \file
+/// Results of a pool one by one, as they come: what imap and imap_unordered return.
+
+#include <troupe/async_result.hpp>
+#include <troupe/submission.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <iterator>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace troupe {
+
+/// An input range of results. Reads its input lazily, on the thread that asks for results, and never further ahead than
+/// its window of tasks; an endless input is fine. Movable. Thread: caller.
+///
+///     for (int y : pool.imap(square, std::views::iota(0))) if (y > 1000) break;
+///
+/// A task that throws makes the one `next` throw; with a chunksize of 1 the iteration can go on after it, with larger
+/// chunks it ends there. An input that throws makes `next` throw after all results of what was read before.
+template <class T>
+class ResultIterator {
+ public:
+  /// Reads the input and submits one task for it; null at the end of the input.
+  using Feed = std::function<Ref<detail::TaskRecord>(const Ref<detail::TaskListener>&)>;
+  enum class Order : std::uint8_t { input, arrival };
+
+  ResultIterator(Ref<detail::PoolCore> core, Feed feed, Order order, std::size_t window, bool chunked)
+      : core_(std::move(core)), feed_(std::move(feed)), window_(window), chunked_(chunked) {
+    if (order == Order::arrival) arrivals_ = make_ref<detail::Arrivals>(core_);
+    fill();
+  }
+
+  /// The next result, empty at the end. Blocks: until there is one.
+  /// Errors: what the task threw; WorkerDied; Cancelled; what reading the input threw.
+  std::optional<T> next() { return next_until(no_deadline); }
+  /// The same with a bound. Errors: TimeoutError as well; the result stays to be asked for again.
+  template <class Rep, class Period>
+  std::optional<T> next(std::chrono::duration<Rep, Period> timeout) {
+    return next_until(std::chrono::steady_clock::now() +
+                      std::chrono::ceil<std::chrono::steady_clock::duration>(timeout));
+  }
+
+  class iterator {
+   public:
+    using iterator_category = std::input_iterator_tag;
+    using value_type = T;
+    using difference_type = std::ptrdiff_t;
+
+    iterator() = default;
+    explicit iterator(ResultIterator* results) : results_(results) { ++*this; }
+    const T& operator*() const { return *value_; }
+    const T* operator->() const { return &*value_; }
+    iterator& operator++() {
+      value_ = results_->next();
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    friend bool operator==(const iterator& it, std::default_sentinel_t) { return !it.value_; }
+
+   private:
+    ResultIterator* results_ = nullptr;
+    std::optional<T> value_;
+  };
+
+  /// Starts a range-for; one pass.
+  iterator begin() { return iterator{this}; }
+  std::default_sentinel_t end() const { return {}; }
+
+ private:
+  void fill() {
+    const detail::PoolVisit visit{*core_};  // results are looked for by next, not by the pump
+    while (feed_ && num_out_ < window_) {
+      try {
+        Ref<detail::TaskRecord> task = feed_(arrivals_);
+        if (!task) {
+          feed_ = nullptr;
+          return;
+        }
+        ++num_out_;
+        if (!arrivals_) in_order_.push_back(std::move(task));
+      } catch (...) {
+        input_error_ = std::current_exception();
+        feed_ = nullptr;
+      }
+    }
+  }
+
+  std::optional<T> next_until(Deadline deadline) {
+    if (chunk_next_ < chunk_.size()) return std::move(chunk_[chunk_next_++]);
+    for (;;) {
+      fill();
+      if (num_out_ == 0) {
+        if (input_error_) std::rethrow_exception(std::exchange(input_error_, nullptr));
+        return std::nullopt;
+      }
+      const Ref<detail::TaskRecord> task = take(deadline);
+      --num_out_;
+      if (!chunked_) return detail::take_value<T>(*task);
+      open_chunk(*task);
+      if (!chunk_.empty()) return std::move(chunk_[chunk_next_++]);
+    }
+  }
+
+  Ref<detail::TaskRecord> take(Deadline deadline) {
+    if (!arrivals_) {
+      if (!in_order_.front()->wait(deadline)) throw TimeoutError("no result in time; the iteration can go on");
+      Ref<detail::TaskRecord> task = std::move(in_order_.front());
+      in_order_.pop_front();
+      return task;
+    }
+    for (;;) {
+      if (Ref<detail::TaskRecord> task = arrivals_->try_take()) return task;
+      if (!arrivals_->wait(deadline)) throw TimeoutError("no result in time; the iteration can go on");
+    }
+  }
+
+  void open_chunk(const detail::TaskRecord& task) {
+    chunk_.clear();
+    chunk_next_ = 0;
+    try {
+      if (task.error()) std::rethrow_exception(task.error());
+      auto message = task.open();
+      decode_chunk_result(message, chunk_);
+    } catch (...) {
+      feed_ = nullptr;  // a chunk is lost: the sequence cannot go on
+      num_out_ = 0;
+      in_order_.clear();
+      throw;
+    }
+  }
+
+  Ref<detail::PoolCore> core_;
+  Feed feed_;
+  std::size_t window_;
+  bool chunked_;
+  Ref<detail::Arrivals> arrivals_;                 // by arrival
+  std::deque<Ref<detail::TaskRecord>> in_order_;   // by input
+  std::size_t num_out_ = 0;
+  std::exception_ptr input_error_;
+  std::vector<T> chunk_;
+  std::size_t chunk_next_ = 0;
+};
+
+}  // namespace troupe

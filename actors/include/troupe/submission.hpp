@@ -1,0 +1,54 @@
+#pragma once
+
+/// \file
+/// How Pool's templates, which know types, meet its core, which does not.
+
+#include <troupe/completion.hpp>
+#include <troupe/wire_message.hpp>
+
+#include <cstdint>
+
+namespace troupe::detail {
+
+/// One task being encoded by the submitting thread. Thread: caller. Destroying it without `finish` leaves nothing.
+class TaskBuilder {
+ public:
+  /// Errors: ValueError when the pool is not running.
+  explicit TaskBuilder(PoolCore& core);
+
+  MessageWriter& message() noexcept { return message_; }
+  std::uint64_t id() const noexcept { return id_; }
+  /// The record of what was written to `message`.
+  Ref<TaskRecord> finish(Ref<TaskListener> listener = {});
+
+ private:
+  PoolCore& core_;
+  Scratch scratch_;
+  MessageWriter message_;
+  std::uint64_t id_;
+};
+
+/// Tells the pool that this thread is going to wait, so that nobody else is woken for its results.
+class PoolVisit {
+ public:
+  explicit PoolVisit(PoolCore& core);
+  ~PoolVisit();
+  PoolVisit(const PoolVisit&) = delete;
+  PoolVisit& operator=(const PoolVisit&) = delete;
+
+ private:
+  PoolCore& core_;
+};
+
+/// Hands tasks to the supervisor; they run in this order as far as workers are free.
+/// Thread: any. Errors: ValueError when the pool is not running.
+void submit(PoolCore& core, Ref<TaskRecord> task);
+/// Hands over all tasks of a group; a group without tasks is ready at once.
+void submit_group(PoolCore& core, TaskGroup& group);
+/// Throws ValueError unless the pool takes tasks.
+void require_running(const PoolCore& core);
+
+/// How many workers the pool keeps.
+std::size_t num_workers(const PoolCore& core) noexcept;
+
+}  // namespace troupe::detail

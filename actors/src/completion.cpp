@@ -1,0 +1,155 @@
+#include <troupe/completion.hpp>
+
+#include "pool_core.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+namespace troupe::detail {
+
+Completion::Completion(Ref<PoolCore> core) : core_(std::move(core)) {}
+
+Completion::~Completion() = default;
+
+bool Completion::wait(Deadline deadline) {
+  if (ready()) return true;
+  const WaitingRoom::Visit visit{core_->waiting_room()};
+  core_->waiting_room().wait(*this, deadline);
+  return ready();
+}
+
+void Completion::then(std::function<void()> next) {
+  next_ = std::make_unique<std::function<void()>>(std::move(next));
+  if ((state_.fetch_or(continued_bit, std::memory_order_acq_rel) & ready_bit) != 0)
+    CallbackThread::post(std::move(*next_));
+}
+
+void Completion::complete() {
+  const std::uint32_t before = state_.fetch_or(ready_bit, std::memory_order_seq_cst);
+  if ((before & waited_bit) != 0) core_->waiting_room().wake(*this);
+  if ((before & continued_bit) != 0) CallbackThread::post(std::move(*next_));
+}
+
+// --- TaskRecord ---
+
+namespace {
+
+/// Room behind a record: at least what a small result takes.
+constexpr std::size_t min_capacity = 8;
+
+}  // namespace
+
+Ref<TaskRecord> TaskRecord::create(Ref<PoolCore> core, std::uint64_t id, std::span<const std::uint64_t> words,
+                                   std::vector<SegmentRef> segments, Ref<TaskListener> listener) {
+  const std::size_t capacity = std::max(words.size(), min_capacity);
+  void* memory = ::operator new(sizeof(TaskRecord) + capacity * sizeof(std::uint64_t));
+  auto task = Ref<TaskRecord>::adopt(new (memory) TaskRecord(std::move(core), id, std::move(listener), capacity));
+  std::memcpy(task->data_, words.data(), words.size_bytes());
+  task->num_words_ = static_cast<std::uint32_t>(words.size());
+  if (!segments.empty()) task->extras().segments = std::move(segments);
+  return task;
+}
+
+TaskRecord::TaskRecord(Ref<PoolCore> core, std::uint64_t id, Ref<TaskListener> listener, std::size_t capacity)
+    : Completion(std::move(core)),
+      id_(id),
+      listener_(std::move(listener)),
+      data_(reinterpret_cast<std::uint64_t*>(this + 1)),
+      capacity_(static_cast<std::uint32_t>(capacity)) {}
+
+TaskRecord::~TaskRecord() { release_segments(); }
+
+void TaskRecord::destroy() const noexcept {
+  auto* self = const_cast<TaskRecord*>(this);
+  self->~TaskRecord();
+  ::operator delete(self);
+}
+
+TaskRecord::Extras& TaskRecord::extras() {
+  if (!extras_) extras_ = std::make_unique<Extras>();
+  return *extras_;
+}
+
+std::span<const SegmentRef> TaskRecord::segments() const noexcept {
+  if (!extras_) return {};
+  return extras_->segments;
+}
+
+void TaskRecord::release_segments() noexcept {
+  if (!extras_) return;
+  for (const auto& segment : extras_->segments) {
+    if (extras_->arena)
+      extras_->arena->release(segment.ticket);
+    else
+      core().task_arena().release(segment.ticket);
+  }
+  extras_->segments.clear();
+}
+
+void TaskRecord::finish(std::span<const std::uint64_t> result, std::span<const SegmentRef> result_segments,
+                        std::shared_ptr<ArenaView> arena, bool is_failure) {
+  release_segments();
+  failed_ = is_failure;
+  if (result.size() > capacity_) {
+    large_ = std::make_unique_for_overwrite<std::uint64_t[]>(result.size());
+    data_ = large_.get();
+  }
+  std::memcpy(data_, result.data(), result.size_bytes());
+  num_words_ = static_cast<std::uint32_t>(result.size());
+  if (!result_segments.empty()) {
+    extras().segments.assign(result_segments.begin(), result_segments.end());
+    extras().arena = std::move(arena);
+  }
+  ended();
+}
+
+void TaskRecord::fail(std::exception_ptr error) {
+  release_segments();
+  extras().error = std::move(error);
+  failed_ = true;
+  ended();
+}
+
+void TaskRecord::ended() {
+  core().task_ended();
+  const auto listener = std::move(listener_);
+  // Whoever waits for this task alone may let go of it as soon as it is ready.
+  const auto self = Ref<TaskRecord>::share(this);
+  complete();
+  if (listener) listener->task_ended(*this);
+}
+
+std::exception_ptr TaskRecord::error() const { return extras_ ? extras_->error : nullptr; }
+
+MessageReader TaskRecord::open() const { return {words(), segments(), extras_ ? extras_->arena.get() : nullptr}; }
+
+// --- TaskGroup, Arrivals ---
+
+TaskGroup::TaskGroup(Ref<PoolCore> core, std::size_t num_tasks) : TaskListener(std::move(core)), left_(num_tasks) {
+  tasks.reserve(num_tasks);
+}
+
+void TaskGroup::task_ended(TaskRecord& task) {
+  if (first_failure_ == nullptr && task.has_failed()) first_failure_ = &task;
+  if (--left_ == 0) complete();
+}
+
+void Arrivals::task_ended(TaskRecord& task) {
+  const std::lock_guard lock{mutex_};
+  tasks_.push_back(Ref<TaskRecord>::share(&task));
+  complete();
+}
+
+Ref<TaskRecord> Arrivals::try_take() {
+  const std::lock_guard lock{mutex_};
+  Ref<TaskRecord> task;
+  if (!tasks_.empty()) {
+    task = std::move(tasks_.front());
+    tasks_.pop_front();
+  }
+  if (tasks_.empty()) rearm();
+  return task;
+}
+
+}  // namespace troupe::detail

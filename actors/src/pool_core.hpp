@@ -1,0 +1,115 @@
+#pragma once
+
+/// \file
+/// What a pool's threads share: where tasks are encoded, who waits, the slots, the supervisor's address.
+
+#include <troupe/actor.hpp>
+#include <troupe/arena.hpp>
+#include <troupe/completion.hpp>
+#include <troupe/pool.hpp>
+
+#include "waiting_room.hpp"
+#include "worker_slot.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace troupe::detail {
+
+/// Ready when all workers of a pool have ended.
+class AllGone final : public Completion {
+ public:
+  using Completion::Completion;
+  void complete_now() { complete(); }
+};
+
+/// Several tasks that are submitted by one message.
+class Batch final : public Shared {
+ public:
+  std::vector<Ref<TaskRecord>> tasks;
+};
+
+/// Lives as long as the pool or any of its results. Thread: any.
+class PoolCore final : public Shared {
+ public:
+  enum class State : std::uint8_t { running, closed, terminated };
+
+  /// Makes rings and starts the workers. Errors: OSError naming the worker that could not be started; those started
+  /// before are ended.
+  static Ref<PoolCore> create(const PoolOptions& options);
+
+  const std::string& name() const noexcept { return name_; }
+  StartMethod start_method() const noexcept { return start_method_; }
+  Arena& task_arena() noexcept { return task_arena_; }
+  WaitingRoom& waiting_room() noexcept { return *waiting_room_; }
+  std::uint64_t next_task_id() noexcept { return next_task_id_.fetch_add(1, std::memory_order_relaxed); }
+  const std::vector<std::unique_ptr<WorkerSlot>>& slots() const noexcept { return slots_; }
+  State state() const noexcept { return state_.load(); }
+  std::vector<pid_t> worker_pids() const;
+
+  /// Hands tasks to the supervisor. Errors: ValueError when the pool is not running.
+  void submit(Ref<TaskRecord> task);
+  void submit_all(std::vector<Ref<TaskRecord>> tasks);
+  /// Stops intake; workers end when all is done. Never blocks; may be repeated.
+  void close();
+  /// Ends all workers now; what is not done fails with Cancelled. Never blocks; may be repeated.
+  void terminate();
+  /// Waits until all workers have ended. Blocks. Errors: ValueError while running.
+  bool join(Deadline deadline);
+  /// Throws ValueError naming the pool unless it takes tasks.
+  void require_running() const;
+
+  /// Starts a worker process for `slot`, with a fresh arena, and returns it. Errors: OSError.
+  /// Thread: the pump's, or the creator's. The slot's rings must be clear.
+  struct Launched {
+    Child child;
+    std::shared_ptr<ArenaView> arena;
+  };
+  Launched launch(const WorkerSlot& slot);
+
+  /// Tells the supervisor something. Thread: any.
+  void tell(std::uint32_t topic, std::int64_t number = 0, Ref<Shared> object = {}) {
+    supervisor_.post({.topic = topic, .number = number, .object = std::move(object)});
+  }
+  /// Has the supervisor take results out of the rings, unless it has been told already.
+  void drain();
+  /// The supervisor begins to drain: later results need a new call.
+  void drain_begins() noexcept { drain_told_.store(false, std::memory_order_seq_cst); }
+
+  void task_submitted(std::int64_t count) noexcept { num_outstanding_.fetch_add(count); }
+  void task_ended() noexcept { num_outstanding_.fetch_sub(1); }
+  std::int64_t num_outstanding() const noexcept { return num_outstanding_.load(); }
+  /// Whether some ring holds results. Thread: any.
+  bool has_results() const noexcept;
+
+  /// Called by the supervisor when the last worker has ended: nothing needs the pump any more.
+  void all_gone();
+
+ private:
+  explicit PoolCore(const PoolOptions& options);
+  ~PoolCore() override;
+  void start();
+
+  const std::string name_;
+  const StartMethod start_method_;
+  Arena task_arena_;
+  FileDescriptor page_file_;  // one page shared with all workers: the bell
+  Mapping page_;
+  FileDescriptor eventfd_;    // rings the pump
+  std::vector<std::unique_ptr<WorkerSlot>> slots_;
+  std::unique_ptr<WaitingRoom> waiting_room_;
+  ActorRef supervisor_;
+  Pump::Id bell_watch_ = 0;
+  const int generation_;      // which process made this
+  std::mutex gone_mutex_;
+  Ref<AllGone> gone_;         // guarded by gone_mutex_; refers back to this object until all workers have ended
+  std::atomic<std::uint64_t> next_task_id_{1};
+  std::atomic<std::int64_t> num_outstanding_{0};
+  std::atomic<bool> drain_told_{false};
+  std::atomic<State> state_{State::running};
+};
+
+}  // namespace troupe::detail

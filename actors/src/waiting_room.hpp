@@ -1,0 +1,85 @@
+#pragma once
+
+/// \file
+/// Who waits for a pool's results, and who takes them out of the rings meanwhile.
+///
+///   a thread that waits   looks into the rings itself, then sleeps on the pool's bell: the *leader*
+///   other waiting threads sleep until their task is done, or the leader leaves and one of them takes over
+///   nobody waits          the pump is armed instead; after a wake-up it looks every 100 us while results keep coming,
+///                         so that a stream of small tasks costs it a few wake-ups a millisecond, not one per task
+///
+/// Whoever looks and finds something tells the supervisor actor to drain, which runs on that thread.
+
+#include <troupe/bell.hpp>
+#include <troupe/completion.hpp>
+#include <troupe/pump.hpp>
+
+#include <atomic>
+#include <functional>
+#include <list>
+#include <mutex>
+
+namespace troupe::detail {
+
+/// Thread: any.
+class WaitingRoom {
+ public:
+  struct Hooks {
+    std::function<bool()> has_results;       ///< whether a ring holds results
+    std::function<void()> drain;             ///< takes them out; runs the supervisor
+    std::function<bool()> has_outstanding;   ///< whether tasks are under way
+    std::function<void()> linger;            ///< calls serve_from_pump again in a short while
+  };
+
+  /// enter and leave as a scope.
+  class Visit {
+   public:
+    explicit Visit(WaitingRoom& room) : room_(&room) { room_->enter(); }
+    ~Visit() { room_->leave(); }
+    Visit(const Visit&) = delete;
+    Visit& operator=(const Visit&) = delete;
+
+   private:
+    WaitingRoom* room_;
+  };
+
+  WaitingRoom(Bell bell, Bell::Word* word, Hooks hooks) : hooks_(std::move(hooks)), bell_(bell), word_(word) {}
+
+  /// Somebody is about to submit and wait, or waits: the pump need not be armed. Counts.
+  void enter() noexcept { num_inside_.fetch_add(1); }
+  /// Ends what `enter` began, and leaves the watch to another sleeper or to the pump.
+  void leave();
+
+  /// Waits until `completion` is ready or `deadline`. Blocks. Between enter and leave.
+  void wait(Completion& completion, Deadline deadline);
+  /// Wakes whoever sleeps until `completion` is ready.
+  void wake(Completion& completion) noexcept;
+  /// Makes sure that somebody notices the next result. Thread: actor.
+  void ensure_watched();
+  /// Runs on the pump when the bell rang for it or its time is up.
+  void serve_from_pump();
+
+ private:
+  struct Sleeper {
+    const Completion* completion;
+    std::atomic<std::uint32_t> woken{0};
+  };
+
+  void sleep(Completion& completion, Deadline deadline);
+  void sleep_as_leader(std::unique_lock<std::mutex>& lock, const Completion& completion, Deadline deadline);
+  static void rouse(Sleeper& sleeper) noexcept;
+  bool arm_pump();
+
+  Hooks hooks_;
+  Bell bell_;
+  Bell::Word* word_;
+  std::atomic<int> num_inside_{0};
+  std::atomic<bool> pump_lingers_{false};
+
+  std::mutex mutex_;
+  // Guarded by mutex_:
+  const Completion* leader_ = nullptr;  // what the sleeping leader waits for; null while none sleeps
+  std::list<Sleeper*> followers_;
+};
+
+}  // namespace troupe::detail

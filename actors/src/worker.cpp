@@ -1,0 +1,180 @@
+// What a worker process does:
+//
+//   wait for a frame ─► queued→running by compare-and-swap ─► thunk: decode, call, encode ─► result ring ─► done, pop, ring
+//                        └ revoked: skip
+
+#include "worker.hpp"
+
+#include <troupe/actor.hpp>
+#include <troupe/error.hpp>
+#include <troupe/launch.hpp>
+#include <troupe/runtime.hpp>
+#include <troupe/task_call.hpp>
+
+#include "worker_slot.hpp"
+
+#include <chrono>
+#include <csignal>
+#include <exception>
+#include <memory>
+
+namespace troupe::detail {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Channel {
+  explicit Channel(std::vector<FileDescriptor>& descriptors)
+      : slot(descriptors.at(0).get()),
+        page(descriptors.at(1).get(), 0, slot_control_bytes, Mapping::Access::read_write, "a pool's page"),
+        task_arena(descriptors.at(2).get(), false),
+        result_arena(std::move(descriptors.at(3))),
+        eventfd(std::move(descriptors.at(4))),
+        requests(&slot.shared().requests, slot.request_data.data()),
+        results(&slot.shared().results, slot.result_data.data()),
+        bell(&reinterpret_cast<PoolPage*>(page.data())->bell, eventfd.get()) {}
+
+  SlotMemory slot;
+  Mapping page;
+  ArenaView task_arena;
+  Arena result_arena;
+  FileDescriptor eventfd;
+  RingReader requests;
+  RingWriter results;
+  Bell bell;
+};
+
+/// The actor at the root of a worker process: runs the tasks in its ring, one by one, in order. Unlike other actors its
+/// handler runs user code and takes as long as that takes; nobody else lives in this process's run loop.
+class Worker final : public Actor {
+ public:
+  enum Topic : std::uint32_t { look = 1 };
+
+  Worker(Channel& channel, bool& stopped) : channel_(channel), stopped_(stopped) {}
+
+  void receive(Mail&) override {
+    Frame frame;
+    now_ = Clock::now();
+    while (!stopped_ && channel_.requests.peek(frame) == RingReader::Status::frame) {
+      auto expected = static_cast<std::uint32_t>(FrameState::queued);
+      if (frame.header->state.compare_exchange_strong(expected, static_cast<std::uint32_t>(FrameState::running))) {
+        run(frame);
+        frame.header->state.store(static_cast<std::uint32_t>(FrameState::done), std::memory_order_release);
+        channel_.bell.ring();
+      }
+      channel_.requests.pop(frame);
+    }
+  }
+
+ private:
+  void run(const Frame& frame) {
+    std::uint64_t id = 0;
+    try {
+      MessageReader message{frame.words, frame.segments, &channel_.task_arena};
+      const auto task = message.root<wire::Task>();
+      id = task.getId();
+      if (task.isStop()) {
+        stopped_ = true;
+        return;
+      }
+      const auto thunk = reinterpret_cast<TaskThunk>(
+          find_thunk(ThunkKind::task, {.offset = task.getThunk(), .module = task.getModule()}));
+      answer(id, [&](wire::Result::Builder result) { thunk(task, result); });
+    } catch (...) {
+      fail(frame, id, std::current_exception());
+    }
+  }
+
+  // Builds a result and sends it. An exception of `fill` leaves nothing behind.
+  template <class Fill>
+  void answer(std::uint64_t id, Fill fill) {
+    Scratch scratch;
+    MessageWriter message{scratch.words(), channel_.result_arena};
+    auto result = message.initRoot<wire::Result>();
+    result.setId(id);
+    fill(result);
+    const auto before = std::exchange(now_, Clock::now());
+    result.setBusy(static_cast<std::uint64_t>(std::chrono::nanoseconds(now_ - before).count()));
+    const auto words = message.first_words();
+    scratch.set_used(words.size());
+    const auto segments = message.take_segments();
+    while (channel_.results.try_write(segments, words) == nullptr) {
+      channel_.bell.ring();
+      channel_.results.wait_for_room(frame_bytes(words.size(), segments.size()), no_deadline);
+    }
+  }
+
+  void fail(const Frame& frame, std::uint64_t id, const std::exception_ptr& error) {
+    const std::string name = task_name(frame.words);
+    try {
+      answer(id, [&](wire::Result::Builder result) {
+        encode_exception(error, name, result.initFailure());
+      });
+    } catch (const std::exception& second) {
+      // Even the error cannot be written (no shared memory left): a short one always fits the ring.
+      const std::string text = std::string("the error of a task could not be sent: ") + second.what();
+      answer(id, [&](wire::Result::Builder result) {
+        encode_exception(std::make_exception_ptr(RuntimeError(text.substr(0, 512))), name, result.initFailure());
+      });
+    }
+  }
+
+  Channel& channel_;
+  bool& stopped_;
+  Clock::time_point now_;
+};
+
+void run_worker(ChildContext& context) {
+  std::signal(SIGINT, SIG_IGN);  // Ctrl-C reaches the whole terminal; the parent decides what becomes of us
+  Channel channel{context.descriptors()};
+  bool stopped = false;
+  const ActorRef worker{std::make_unique<Worker>(channel, stopped)};
+  channel.slot.shared().started.store(1, std::memory_order_release);
+  SpinWait spin;
+  while (!stopped) {
+    channel.requests.wait_for_data(spin, no_deadline);
+    worker.post({.topic = Worker::look, .number = 0, .object = {}});
+  }
+}
+
+const bool registered = register_thunk(ThunkKind::process_entry, reinterpret_cast<AnyFunction>(&run_worker),
+                                       [] { return std::string("troupe worker"); });
+
+}  // namespace
+
+CodeRef worker_entry() {
+  static_cast<void>(registered);
+  return code_ref(reinterpret_cast<AnyFunction>(&run_worker));
+}
+
+namespace {
+
+// A function pointer travels as the callable's state: its own name says more than its type does.
+std::string pointed_function_name(wire::Task::Reader task) {
+  wire::Value::Reader state;
+  if (task.isChunk()) state = task.getChunk().getState();
+  if (task.isCall() && task.getCall().size() > 0) state = task.getCall()[0];
+  if (!state.isUint64s() || state.getUint64s().size() != 2) return {};
+  const auto parts = state.getUint64s();
+  return function_name(find_function({.offset = parts[1], .module = static_cast<std::uint32_t>(parts[0])}));
+}
+
+}  // namespace
+
+std::string task_name(std::span<const std::uint64_t> words) {
+  try {
+    MessageReader message{words, {}, nullptr};
+    const auto task = message.root<wire::Task>();
+    const std::string number = " #" + std::to_string(task.getId());
+    try {
+      if (const std::string name = pointed_function_name(task); !name.empty()) return name + number;
+    } catch (const std::exception&) {  // not a function's address after all, or one in an arena: its type will do
+    }
+    return thunk_name({.offset = task.getThunk(), .module = task.getModule()}) + number;
+  } catch (const std::exception&) {
+    return "unknown task";
+  }
+}
+
+}  // namespace troupe::detail

@@ -1,0 +1,88 @@
+#include <troupe/error.hpp>
+#include <troupe/pump.hpp>
+
+#include "process_thread.hpp"
+
+#include <condition_variable>
+#include <cstdio>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <sys/prctl.h>
+#include <thread>
+
+namespace troupe {
+
+namespace {
+
+class Callbacks {
+ public:
+  Callbacks() {
+    thread_ = start_service_thread("callbacks", [this] { run(); });
+  }
+
+  ~Callbacks() {
+    {
+      const std::lock_guard lock{mutex_};
+      stopping_ = true;
+    }
+    changed_.notify_one();
+    thread_.join();
+  }
+
+  void post(std::function<void()> callback) {
+    {
+      const std::lock_guard lock{mutex_};
+      queue_.push_back(std::move(callback));
+    }
+    changed_.notify_one();
+  }
+
+ private:
+  void run() {
+    ::prctl(PR_SET_NAME, "troupe-callback");
+    std::unique_lock lock{mutex_};
+    for (;;) {
+      changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+      if (queue_.empty()) return;
+      const auto callback = std::move(queue_.front());
+      queue_.pop_front();
+      lock.unlock();
+      run_one(callback);
+      lock.lock();
+    }
+  }
+
+  static void run_one(const std::function<void()>& callback) noexcept {
+    try {
+      callback();
+    } catch (const std::exception& error) {
+      std::fprintf(stderr, "troupe: a callback threw: %s\n", error.what());
+    } catch (...) {
+      std::fprintf(stderr, "troupe: a callback threw something that is not an exception\n");
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::function<void()>> queue_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+ProcessThread<Callbacks>& callbacks() {
+  static ProcessThread<Callbacks> holder;
+  return holder;
+}
+
+}  // namespace
+
+void CallbackThread::post(std::function<void()> callback) {
+  callbacks().get([] { return new Callbacks; }).post(std::move(callback));
+}
+
+void CallbackThread::stop() {
+  callbacks().end([](Callbacks* service) { delete service; });
+}
+
+}  // namespace troupe

@@ -1,0 +1,169 @@
+// What a new process does from its first statement of ours to its last.
+
+#include <troupe/error.hpp>
+#include <troupe/launch.hpp>
+#include <troupe/log.hpp>
+
+#include "child_entry.hpp"
+
+#include "descriptors.hpp"
+#include "nursery.hpp"
+#include "self.hpp"
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cxxabi.h>
+#include <fcntl.h>
+#include <iostream>
+#include <stdio_ext.h>
+#include <sys/stat.h>
+#include <typeinfo>
+#include <unistd.h>
+
+namespace troupe {
+
+namespace {
+
+Identity identity_of(wire::Launch::Reader launch) {
+  const auto key = launch.getAuthkey();
+  const auto* bytes = reinterpret_cast<const std::byte*>(key.begin());
+  return {.name = launch.getName().cStr(),
+          .path = launch.getIdentity().cStr(),
+          .daemon = launch.getDaemon(),
+          .authkey = {bytes, bytes + key.size()},
+          .parent_name = launch.getParentName().cStr(),
+          .parent_pid = launch.getParentPid(),
+          .method = start_method_named(launch.getStartMethod().cStr()),
+          .executable = launch.getExecutable().cStr()};
+}
+
+void report_uncaught(const std::string& type, const char* text) noexcept {
+  std::string name = "?";
+  try {
+    name = this_process::name();
+  } catch (...) {
+    // A report without the name is better than none.
+  }
+  std::cerr << "Process " << name << ":\n" << type << ": " << text << std::endl;
+  std::fflush(stderr);
+}
+
+// std::exit ends a process of ours like a return from its entry: handlers of its own first (they are newer), then this.
+void end_at_exit(int exitcode, void*) { end_process(exitcode); }
+
+std::vector<FileDescriptor> take_extras(unsigned count) {
+  std::vector<FileDescriptor> extras;
+  for (unsigned i = 0; i < count; ++i) extras.emplace_back(first_extra_number + static_cast<int>(i));
+  return extras;
+}
+
+void close_on_exec(unsigned count_extras) noexcept {
+  for (int number = child_connection_number; number < first_extra_number + static_cast<int>(count_extras); ++number)
+    ::fcntl(number, F_SETFD, FD_CLOEXEC);
+}
+
+}  // namespace
+
+int run_reporting(const std::function<void()>& code) noexcept {
+  try {
+    code();
+    return EXIT_SUCCESS;
+  } catch (const abi::__forced_unwind&) {
+    throw;  // the end of this thread by pthread_exit; nothing to report
+  } catch (const std::exception& error) {
+    report_uncaught(demangle(typeid(error).name()), error.what());
+  } catch (...) {
+    const std::type_info* type = abi::__cxa_current_exception_type();
+    report_uncaught(type != nullptr ? demangle(type->name()) : "unknown", "thrown, but not an exception");
+  }
+  return EXIT_FAILURE;
+}
+
+void run_started_child() noexcept {
+  end_process(run_reporting([] {
+    FileDescriptor connection{child_connection_number};
+    auto payload = std::make_unique<ChildContext::Payload>(FileDescriptor{child_payload_number});
+    const wire::Launch::Reader launch = payload->launch();
+    close_on_exec(launch.getDescriptors());
+    static FileDescriptor lifeline;  // for as long as the process lives
+    lifeline = hold_lifeline(child_lifeline_number);
+    ::close(child_lifeline_number);
+
+    auto me = std::make_unique<Self>(identity_of(launch));
+    me->nursery.use(std::move(connection));
+    become(std::move(me));
+    inherit_log_settings(launch.getLogLevel(), launch.getLogToStderr());
+    ::on_exit(end_at_exit, nullptr);
+
+    const CodeRef entry{.offset = launch.getThunk(), .module = launch.getModule()};
+    const auto run = reinterpret_cast<ProcessEntry>(find_thunk(ThunkKind::process_entry, entry));
+    ChildContext context{take_extras(launch.getDescriptors()), std::move(payload)};
+    run(context);
+  }));
+}
+
+void run_forked_child(const LaunchSpec& spec, Identity identity, int parent_lifeline, int parent_connection) noexcept {
+  end_process(run_reporting([&] {
+    static FileDescriptor lifeline;
+    lifeline = hold_lifeline(parent_lifeline);
+    ::close(parent_lifeline);
+    auto me = std::make_unique<Self>(std::move(identity));
+    me->nursery.use_parents(parent_connection);
+    become(std::move(me));
+    replace_standard_input();
+    ::on_exit(end_at_exit, nullptr);
+    if (spec.closure) return spec.closure();
+
+    std::vector<FileDescriptor> descriptors;
+    for (const int number : spec.descriptors) {
+      descriptors.emplace_back(::fcntl(number, F_DUPFD_CLOEXEC, first_extra_number));
+      if (!descriptors.back()) throw OSError(errno, "taking over descriptor " + std::to_string(number));
+    }
+    const wire::Launch::Reader launch = spec.message->launch();
+    const CodeRef entry{.offset = launch.getThunk(), .module = launch.getModule()};
+    const auto run = reinterpret_cast<ProcessEntry>(find_thunk(ThunkKind::process_entry, entry));
+    ChildContext context{std::move(descriptors), std::make_unique<ChildContext::Payload>(spec.message)};
+    run(context);
+  }));
+}
+
+void replace_standard_input() noexcept {
+  const int null_device = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (null_device < 0) return;
+  if (null_device != STDIN_FILENO) {
+    ::dup2(null_device, STDIN_FILENO);
+    ::close(null_device);
+  }
+  ::__fpurge(stdin);  // what the parent had read ahead is the parent's
+}
+
+ChildContext::ChildContext(std::vector<FileDescriptor> descriptors, std::unique_ptr<Payload> payload)
+    : descriptors_(std::move(descriptors)), payload_(std::move(payload)) {}
+
+ChildContext::~ChildContext() = default;
+
+ChildContext::Payload::Payload(FileDescriptor file) {
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) throw OSError(errno, "reading what this process was started with");
+  const auto bytes = static_cast<std::size_t>(status.st_size);
+  memory_ = Mapping(file.get(), 0, bytes, Mapping::Access::read_only, "what this process was started with");
+  capnp::ReaderOptions limits;
+  limits.traversalLimitInWords = bytes;  // every word eight times; the sender is our own parent
+  reader_.emplace(kj::arrayPtr(reinterpret_cast<const capnp::word*>(memory_.data()), bytes / sizeof(capnp::word)),
+                  limits);
+}
+
+wire::Launch::Reader ChildContext::Payload::launch() const {
+  if (reader_) return reader_->getRoot<wire::Launch>();
+  return message_->launch().asReader();
+}
+
+LaunchMessage::LaunchMessage(CodeRef entry) {
+  auto launch = message_.initRoot<wire::Launch>();
+  launch.setThunk(entry.offset);
+  launch.setModule(entry.module);
+}
+
+}  // namespace troupe

@@ -1,0 +1,243 @@
+// The nursery's loop. One thread, one epoll: connections of processes, pidfds of its children, the lifeline.
+
+#include <troupe/error.hpp>
+
+#include "nursery.hpp"
+
+#include "descriptors.hpp"
+#include "nursery_child.hpp"
+
+#include <troupe/callable.hpp>
+#include <troupe/wire/control.capnp.h>
+
+#include <capnp/message.h>
+#include <capnp/serialize.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <unordered_map>
+#include <utility>
+
+namespace troupe {
+
+namespace {
+
+class Nursery {
+ public:
+  Nursery(FileDescriptor connection, FileDescriptor lifeline, OriginalState original)
+      : original_(std::move(original)), lifeline_(std::move(lifeline)) {
+    if (!epoll_) throw OSError(errno, "making the nursery's event loop");
+    watch(lifeline_.get());
+    add_connection(std::move(connection));
+  }
+
+  void run() {
+    std::array<epoll_event, 64> events{};
+    for (;;) {
+      const int count = ::epoll_wait(epoll_.get(), events.data(), events.size(), -1);
+      for (int i = 0; i < count; ++i) {
+        const int number = events[static_cast<std::size_t>(i)].data.fd;
+        if (number == lifeline_.get()) return end_children();
+        if (children_.contains(number)) {
+          reap(number);
+        } else if (connections_.contains(number)) {
+          serve(number);
+        }
+      }
+    }
+  }
+
+ private:
+  struct Child {
+    pid_t pid = 0;
+    FileDescriptor pidfd;
+    FileDescriptor status;  // where its end is told
+  };
+
+  void watch(int number) {
+    epoll_event event{.events = EPOLLIN, .data = {.fd = number}};
+    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, number, &event) != 0)
+      throw OSError(errno, "watching a descriptor in the nursery");
+  }
+
+  void add_connection(FileDescriptor connection) {
+    const int number = connection.get();
+    watch(number);
+    connections_.emplace(number, std::move(connection));
+  }
+
+  void serve(int connection) {
+    Datagram datagram;
+    const int error = receive_datagram(connection, datagram, false);
+    if (error == EAGAIN) return;
+    if (error != 0 || datagram.size == 0) {
+      connections_.erase(connection);  // its process has ended
+      return;
+    }
+    try {
+      const auto words = kj::arrayPtr(reinterpret_cast<const capnp::word*>(datagram.bytes), datagram.size / 8);
+      capnp::FlatArrayMessageReader reader{words};
+      answer(connection, reader.getRoot<wire::NurseryRequest>(), datagram);
+    } catch (const std::exception& failure) {
+      std::fprintf(stderr, "troupe: the nursery drops a connection: %s\n", failure.what());
+      connections_.erase(connection);
+    }
+  }
+
+  void answer(int connection, wire::NurseryRequest::Reader request, Datagram& datagram) {
+    switch (request.which()) {
+      case wire::NurseryRequest::START: return start(connection, request.getStart(), datagram);
+      case wire::NurseryRequest::ADOPT:
+        if (!datagram.descriptors.empty()) add_connection(std::move(datagram.descriptors.front()));
+        return;
+      case wire::NurseryRequest::PRELOAD: return preload(connection, request.getPreload());
+    }
+  }
+
+  void preload(int connection, wire::Preload::Reader request) {
+    try {
+      find_function({.offset = request.getOffset(), .module = request.getModule()})();
+    } catch (const std::exception& error) {
+      std::fprintf(stderr, "troupe: a function preloaded in the nursery threw %s: %s\n",
+                   demangle(typeid(error).name()).c_str(), error.what());
+    } catch (...) {
+      std::fprintf(stderr, "troupe: a function preloaded in the nursery threw something that is not an exception\n");
+    }
+    std::fflush(nullptr);
+    reply_started(connection, 0, -1);
+  }
+
+  void start(int connection, wire::Start::Reader request, Datagram& datagram) {
+    if (datagram.lost_descriptors) return reply_failure(connection, EMFILE, "receiving its descriptors");
+    ChildPlan plan{.original = &original_, .nursery = ::getpid()};
+    FileDescriptor status;
+    if (!plan.read(request, datagram.descriptors, status))
+      return reply_failure(connection, EINVAL, "reading the request");
+    const char* step = "making its connection";
+    try {
+      auto [mine, theirs] = make_socket_pair(step);
+      auto [failure_read, failure_write] = make_pipe(step);
+      plan.connection = theirs.get();
+      plan.failure = failure_write.get();
+      Child child{.pid = ::fork(), .pidfd = {}, .status = std::move(status)};
+      if (child.pid < 0) return reply_failure(connection, errno, "fork");
+      if (child.pid == 0) become_child(plan);
+      failure_write.reset();
+      step = "watching it";
+      const int number = adopt(std::move(child), std::move(mine));
+      const int error = plan.spawn ? wait_for_exec(std::move(failure_read)) : 0;
+      if (error == 0) return reply_started(connection, children_.at(number).pid, number);
+      forget(number);
+      reply_failure(connection, error, "exec of " + plan.executable);
+    } catch (const OSError& error) {
+      reply_failure(connection, error.errno_value(), step);
+    }
+  }
+
+  // Takes charge of a child that was just forked; if that fails there is no child. Returns the number of its pidfd.
+  int adopt(Child child, FileDescriptor connection) {
+    try {
+      child.pidfd = above_standard(FileDescriptor{open_pidfd(child.pid)});
+      if (!child.pidfd) throw OSError(errno, "opening its pidfd");
+      add_connection(std::move(connection));
+      watch(child.pidfd.get());
+    } catch (...) {
+      ::kill(child.pid, SIGKILL);
+      while (::waitpid(child.pid, nullptr, 0) < 0 && errno == EINTR) {
+      }
+      throw;
+    }
+    const int number = child.pidfd.get();
+    children_.emplace(number, std::move(child));
+    return number;
+  }
+
+  // Ends a child that has not become anything; nobody is told.
+  void forget(int number) {
+    [[maybe_unused]] const int error = signal_pidfd(number, SIGKILL);
+    wait_for_end(number);
+    children_.erase(number);
+  }
+
+  // The end of a child: reaped first, so that it is really gone when the one who waits for it hears of it.
+  void reap(int number) {
+    const ProcessEnd end = reap_pidfd(number);
+    if (end.status == ProcessEnd::Status::running) return;
+    const auto child = children_.find(number);
+    std::array<capnp::word, 16> scratch{};
+    capnp::MallocMessageBuilder message{kj::arrayPtr(scratch.data(), scratch.size())};
+    auto report = message.initRoot<wire::ExitReport>();
+    report.setPid(child->second.pid);
+    report.setExitcode(end.exitcode);
+    report.setDumpedCore(end.dumped_core);
+    const auto words = capnp::messageToFlatArray(message);
+    // Nobody reads it if the process that started this one has ended.
+    [[maybe_unused]] const auto written =
+        ::write(child->second.status.get(), words.begin(), words.size() * sizeof(capnp::word));
+    children_.erase(child);
+  }
+
+  static ProcessEnd wait_for_end(int number) {
+    pollfd end{.fd = number, .events = POLLIN, .revents = 0};
+    while (::poll(&end, 1, -1) < 0 && errno == EINTR) {
+    }
+    return reap_pidfd(number);
+  }
+
+  // The main process has died: so does everything else.
+  void end_children() {
+    for (const auto& [number, child] : children_) [[maybe_unused]]
+      const int error = signal_pidfd(number, SIGKILL);
+    for (const auto& [number, child] : children_) wait_for_end(number);
+  }
+
+  static void reply_started(int connection, pid_t pid, int pidfd) {
+    std::array<capnp::word, 64> scratch{};
+    capnp::MallocMessageBuilder message{kj::arrayPtr(scratch.data(), scratch.size())};
+    message.initRoot<wire::NurseryReply>().setPid(pid);
+    reply(connection, message, pidfd < 0 ? std::span<const int>{} : std::span{&pidfd, 1});
+  }
+
+  static void reply_failure(int connection, int error, const std::string& step) {
+    capnp::MallocMessageBuilder message;
+    auto failure = message.initRoot<wire::NurseryReply>().initFailure();
+    failure.setErrno(error);
+    failure.setStep(step);
+    reply(connection, message, {});
+  }
+
+  // If the requester is gone, so is the need for an answer; its lifeline ends the process that it wanted.
+  static void reply(int connection, capnp::MessageBuilder& message, std::span<const int> descriptors) {
+    const auto words = capnp::messageToFlatArray(message);
+    const auto bytes = words.asBytes();
+    [[maybe_unused]] const int error =
+        send_datagram(connection, std::as_bytes(std::span{bytes.begin(), bytes.size()}), descriptors);
+  }
+
+  OriginalState original_;
+  FileDescriptor epoll_{::epoll_create1(EPOLL_CLOEXEC)};
+  FileDescriptor lifeline_;
+  std::unordered_map<int, FileDescriptor> connections_;  // by number
+  std::unordered_map<int, Child> children_;              // by number of the pidfd
+};
+
+}  // namespace
+
+void run_nursery(FileDescriptor connection, FileDescriptor lifeline, OriginalState original) noexcept {
+  try {
+    Nursery{std::move(connection), std::move(lifeline), std::move(original)}.run();
+    ::_exit(EXIT_SUCCESS);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "troupe: the nursery ends: %s\n", error.what());
+    ::_exit(EXIT_FAILURE);
+  }
+}
+
+}  // namespace troupe

@@ -1,0 +1,56 @@
+#pragma once
+
+/// \file
+/// The nursery: a process with one thread that forks, watches and reaps the processes of a program.
+///
+///     main process ──requests──► nursery ──fork──► process, process, ...
+///          │  ▲                     │ reaps              │
+///          │  └───── exit report ───┘ (status pipe)      │
+///          └──────────── lifeline ───────────────────────┘ kills them when the main process dies
+
+#include <troupe/file_descriptor.hpp>
+
+#include <csignal>
+#include <string>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+namespace troupe {
+
+/// The program's arguments that make Runtime's constructor become something else.
+inline constexpr const char* child_argument = "--troupe-child";
+inline constexpr const char* nursery_argument = "--troupe-nursery";
+
+/// Numbers of the descriptors that a started process finds open besides the standard ones.
+inline constexpr int child_connection_number = 3;
+inline constexpr int child_payload_number = 4;
+inline constexpr int child_lifeline_number = 5;
+inline constexpr int first_extra_number = 6;
+
+struct NurseryProcess {
+  pid_t pid = 0;
+  FileDescriptor pidfd;
+  FileDescriptor connection;
+};
+/// Starts a nursery: by fork while this process has one thread, else by executing the program anew.
+/// `lifeline` is the read end of this process's. Errors: OSError naming the step.
+NurseryProcess start_nursery(int lifeline, const std::string& program_name);
+/// What the program does when it is executed as a nursery. `signal_mask` is its second argument.
+[[noreturn]] void become_executed_nursery(const char* program_name, const char* signal_mask) noexcept;
+
+/// What the processes of the nursery get back of what the nursery changed for itself.
+struct OriginalState {
+  sigset_t signal_mask{};
+  struct sigaction child_action {};
+  rlim_t file_limit = 0;
+  std::string program_name;  // argv[0]
+  std::string thread_name;
+};
+/// Serves until the main process dies, then ends what is left. Takes over both descriptors.
+[[noreturn]] void run_nursery(FileDescriptor connection, FileDescriptor lifeline, OriginalState original) noexcept;
+
+/// What a process started by the nursery does, after a fork of the nursery or in an executed program: reads its Launch,
+/// becomes that process, runs its entry, ends. Expects the descriptors above.
+[[noreturn]] void run_started_child() noexcept;
+
+}  // namespace troupe

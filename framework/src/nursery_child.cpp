@@ -1,0 +1,106 @@
+#include "nursery_child.hpp"
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+namespace troupe {
+
+namespace {
+
+constexpr const char* this_program = "/proc/self/exe";
+
+[[noreturn]] void give_up(int failure, const char* step) noexcept {
+  const int error = errno;
+  if (::write(failure, &error, sizeof error) != sizeof error)
+    std::fprintf(stderr, "troupe: a new process cannot start: %s: %s\n", step, std::strerror(error));
+  ::_exit(EXIT_FAILURE);
+}
+
+// When the nursery dies, so does this process.
+void die_with(pid_t nursery) noexcept {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != nursery) ::_exit(EXIT_FAILURE);
+}
+
+void restore_signals(const OriginalState& original) noexcept {
+  ::sigaction(SIGCHLD, &original.child_action, nullptr);
+  ::pthread_sigmask(SIG_SETMASK, &original.signal_mask, nullptr);
+}
+
+// Puts `sources` at the numbers from child_connection_number on and closes everything above, `failure` excepted.
+int arrange_descriptors(std::vector<int> sources, int failure, bool spawn) noexcept {
+  const int end = child_connection_number + static_cast<int>(sources.size());
+  failure = ::fcntl(failure, F_DUPFD_CLOEXEC, end);
+  if (failure < 0) return -1;
+  for (int& source : sources) {
+    if (source >= end) continue;
+    source = ::fcntl(source, F_DUPFD_CLOEXEC, end);
+    if (source < 0) give_up(failure, "moving its descriptors");
+  }
+  for (int number = child_connection_number; const int source : sources)
+    if (::dup3(source, number++, spawn ? 0 : O_CLOEXEC) < 0) give_up(failure, "moving its descriptors");
+  if (failure > end) ::close_range(static_cast<unsigned>(end), static_cast<unsigned>(failure) - 1, 0);
+  ::close_range(static_cast<unsigned>(failure) + 1, ~0U, 0);
+  return failure;
+}
+
+// Output that is closed in the requester goes nowhere here: its number must not be given to another file.
+void set_output(int source, int number) noexcept {
+  const int file = source >= 0 ? source : ::open("/dev/null", O_WRONLY | O_CLOEXEC);
+  if (file >= 0) ::dup2(file, number);
+}
+
+}  // namespace
+
+bool ChildPlan::read(wire::Start::Reader request, std::vector<FileDescriptor>& received, FileDescriptor& status) {
+  constexpr std::size_t num_fixed = 4;
+  const std::size_t num_outputs = (request.getHasOutput() ? 1U : 0U) + (request.getHasErrors() ? 1U : 0U);
+  if (received.size() != num_fixed + num_outputs + request.getDescriptors()) return false;
+  std::size_t next = 0;
+  const auto take = [&] { return received[next++].get(); };
+  payload = take();
+  status = std::move(received[next++]);
+  lifeline = take();
+  directory = take();
+  if (request.getHasOutput()) output = take();
+  if (request.getHasErrors()) errors = take();
+  while (next < received.size()) extras.push_back(take());
+  spawn = request.getSpawn();
+  executable = request.getExecutable().cStr();
+  if (spawn && executable.empty()) executable = this_program;
+  return true;
+}
+
+void become_child(const ChildPlan& plan) noexcept {
+  die_with(plan.nursery);
+  ::prctl(PR_SET_NAME, plan.original->thread_name.c_str());
+  // A directory that this user may not enter any more is no reason to fail.
+  [[maybe_unused]] const int stays = ::fchdir(plan.directory);
+  set_output(plan.output, STDOUT_FILENO);
+  set_output(plan.errors, STDERR_FILENO);
+  std::vector<int> sources{plan.connection, plan.payload, plan.lifeline};
+  sources.insert(sources.end(), plan.extras.begin(), plan.extras.end());
+  const int failure = arrange_descriptors(std::move(sources), plan.failure, plan.spawn);
+  if (failure < 0) give_up(plan.failure, "moving its descriptors");
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = plan.original->file_limit;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  restore_signals(*plan.original);
+  if (plan.spawn) {
+    const std::array<const char*, 3> arguments{plan.original->program_name.c_str(), child_argument, nullptr};
+    ::execv(plan.executable.c_str(), const_cast<char* const*>(arguments.data()));
+    give_up(failure, "exec");
+  }
+  ::close(failure);
+  run_started_child();
+}
+
+}  // namespace troupe

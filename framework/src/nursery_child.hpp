@@ -1,0 +1,41 @@
+#pragma once
+
+/// \file
+/// What a process that the nursery has just forked does until it is what was asked for.
+
+#include <troupe/file_descriptor.hpp>
+
+#include <troupe/wire/control.capnp.h>
+
+#include "nursery.hpp"
+
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+namespace troupe {
+
+/// Everything that a new process needs from its request. The descriptors are borrowed from the nursery.
+struct ChildPlan {
+  const OriginalState* original = nullptr;
+  pid_t nursery = 0;
+  bool spawn = false;
+  std::string executable;  // only for spawn
+  int connection = -1;     // its own to the nursery
+  int failure = -1;        // where a failed exec is told
+  int payload = -1;
+  int lifeline = -1;
+  int directory = -1;
+  int output = -1;  // -1: closed in the requester
+  int errors = -1;  // the same
+  std::vector<int> extras;
+
+  /// Reads a request and the descriptors that came with it; `status` takes over the status pipe, the others are
+  /// borrowed. False when they do not match.
+  [[nodiscard]] bool read(wire::Start::Reader request, std::vector<FileDescriptor>& received, FileDescriptor& status);
+};
+
+/// In the new process: puts descriptors and signals in order, then runs the program or its entry.
+[[noreturn]] void become_child(const ChildPlan& plan) noexcept;
+
+}  // namespace troupe

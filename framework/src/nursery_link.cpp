@@ -1,0 +1,130 @@
+#include <troupe/error.hpp>
+
+#include "nursery_link.hpp"
+
+#include "descriptors.hpp"
+#include "lifeline.hpp"
+#include "nursery.hpp"
+
+#include <troupe/wire/control.capnp.h>
+
+#include <capnp/serialize.h>
+
+#include <cerrno>
+#include <csignal>
+#include <poll.h>
+#include <sys/wait.h>
+
+namespace troupe {
+
+namespace {
+
+/// How long the nursery may take to end what is left after its connection was closed.
+constexpr int nursery_grace_milliseconds = 2000;
+
+int send_request(int connection, capnp::MessageBuilder& request, std::span<const int> descriptors) {
+  const auto words = capnp::messageToFlatArray(request);
+  const auto bytes = words.asBytes();
+  if (bytes.size() > max_datagram_bytes) return EMSGSIZE;
+  return send_datagram(connection, std::as_bytes(std::span{bytes.begin(), bytes.size()}), descriptors);
+}
+
+}  // namespace
+
+void NurseryLink::open(Lifeline& lifeline, const std::string& program_name) {
+  lifeline_ = &lifeline;
+  program_name_ = program_name;
+  NurseryProcess nursery = start_nursery(lifeline.read_end(), program_name);
+  nursery_ = nursery.pid;
+  nursery_pidfd_ = std::move(nursery.pidfd);
+  connection_ = std::move(nursery.connection);
+}
+
+void NurseryLink::introduce() {
+  auto [mine, theirs] = make_socket_pair("making a connection to the nursery");
+  capnp::MallocMessageBuilder request{64};
+  request.initRoot<wire::NurseryRequest>().setAdopt();
+  const int descriptor = theirs.get();
+  if (const int error = send_request(parents_.get(), request, {&descriptor, 1}))
+    throw OSError(error, "connecting to the nursery");
+  connection_ = std::move(mine);
+  parents_.reset();
+}
+
+// Whether there is a new nursery in place of one that has died. Only the main process can make one.
+bool NurseryLink::reopen_if_dead() {
+  if (lifeline_ == nullptr) return false;
+  end_nursery();  // it closed its connection, so it is dead or dying
+  open(*lifeline_, program_name_);
+  for (const CodeRef function : preloads_) send_preload(function);
+  return true;
+}
+
+NurseryLink::Started NurseryLink::exchange(capnp::MessageBuilder& request, std::span<const int> descriptors,
+                                           const std::string& purpose) {
+  if (parents_) introduce();
+  int error = send_request(connection_.get(), request, descriptors);
+  if ((error == EPIPE || error == ECONNRESET) && reopen_if_dead())
+    error = send_request(connection_.get(), request, descriptors);
+  if (error == EPIPE || error == ECONNRESET) throw OSError(error, purpose + ": the nursery has ended");
+  if (error == EMSGSIZE) throw OSError(error, purpose + ": the path of the executable is too long");
+  if (error != 0) throw OSError(error, purpose + ": sending the request to the nursery");
+  return receive_reply(purpose);
+}
+
+NurseryLink::Started NurseryLink::receive_reply(const std::string& purpose) {
+  Datagram datagram;
+  const int error = receive_datagram(connection_.get(), datagram, true);
+  if (error != 0 || datagram.size == 0)
+    throw OSError(error != 0 ? error : ECONNRESET, purpose + ": the nursery ended before it answered");
+  const auto words = kj::arrayPtr(reinterpret_cast<const capnp::word*>(datagram.bytes), datagram.size / 8);
+  capnp::FlatArrayMessageReader reader{words};
+  const auto reply = reader.getRoot<wire::NurseryReply>();
+  if (reply.isFailure()) {
+    const auto failure = reply.getFailure();
+    throw OSError(failure.getErrno(), purpose + ": " + failure.getStep().cStr());
+  }
+  Started started{.pid = reply.getPid(), .pidfd = {}};
+  if (!datagram.descriptors.empty()) started.pidfd = std::move(datagram.descriptors.front());
+  if (started.pid != 0 && !started.pidfd) {
+    ::kill(started.pid, SIGKILL);
+    throw OSError(EMFILE, purpose + ": receiving its pidfd");
+  }
+  return started;
+}
+
+NurseryLink::Started NurseryLink::start(capnp::MessageBuilder& request, std::span<const int> descriptors,
+                                        const std::string& name) {
+  return exchange(request, descriptors, "starting " + name);
+}
+
+void NurseryLink::send_preload(CodeRef function) {
+  capnp::MallocMessageBuilder request{64};
+  auto preload = request.initRoot<wire::NurseryRequest>().initPreload();
+  preload.setOffset(function.offset);
+  preload.setModule(function.module);
+  exchange(request, {}, "preloading in the nursery");
+}
+
+void NurseryLink::preload(CodeRef function) {
+  send_preload(function);
+  preloads_.push_back(function);
+}
+
+void NurseryLink::end_nursery() noexcept {
+  if (nursery_ == 0) return;
+  [[maybe_unused]] const int error = signal_pidfd(nursery_pidfd_.get(), SIGKILL);  // fails if it has ended: as well
+  while (::waitpid(nursery_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  nursery_ = 0;
+}
+
+void NurseryLink::close(Lifeline& lifeline) noexcept {
+  connection_.reset();
+  lifeline = Lifeline{};
+  pollfd end{.fd = nursery_pidfd_.get(), .events = POLLIN, .revents = 0};
+  if (nursery_ != 0) ::poll(&end, 1, nursery_grace_milliseconds);
+  end_nursery();
+}
+
+}  // namespace troupe

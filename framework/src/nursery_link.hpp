@@ -1,0 +1,63 @@
+#pragma once
+
+/// \file
+/// A process's connection to the nursery: requests, replies, and for the main process a new nursery when the old one
+/// has died.
+
+#include <troupe/callable.hpp>
+#include <troupe/file_descriptor.hpp>
+
+#include <capnp/message.h>
+
+#include <span>
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+namespace troupe {
+
+class Lifeline;
+
+/// Thread: caller.
+class NurseryLink {
+ public:
+  struct Started {
+    pid_t pid = 0;
+    FileDescriptor pidfd;
+  };
+
+  /// For the main process: starts the nursery. Errors: OSError.
+  void open(Lifeline& lifeline, const std::string& program_name);
+  /// For processes that the nursery started: their own connection.
+  void use(FileDescriptor connection) { connection_ = std::move(connection); }
+  /// For processes that were forked elsewhere: the connection of the process they are a copy of. It is used once, to
+  /// introduce an own one.
+  void use_parents(int connection) { parents_ = FileDescriptor{connection}; }
+  /// The number behind use or use_parents, -1 when there is none.
+  int number() const noexcept { return parents_ ? parents_.get() : connection_.get(); }
+
+  /// Sends a start request. Errors: OSError naming the step that failed and `name`.
+  Started start(capnp::MessageBuilder& request, std::span<const int> descriptors, const std::string& name);
+  void preload(CodeRef function);
+  /// Closes the connection and waits for the nursery to end; kills it if it does not. Main process only, at its end.
+  void close(Lifeline& lifeline) noexcept;
+
+ private:
+  Started exchange(capnp::MessageBuilder& request, std::span<const int> descriptors, const std::string& purpose);
+  Started receive_reply(const std::string& purpose);
+  void introduce();
+  bool reopen_if_dead();
+  void end_nursery() noexcept;
+  void send_preload(CodeRef function);
+
+  FileDescriptor connection_;
+  FileDescriptor parents_;
+  std::vector<CodeRef> preloads_;
+  // Main process only:
+  Lifeline* lifeline_ = nullptr;
+  std::string program_name_;
+  pid_t nursery_ = 0;
+  FileDescriptor nursery_pidfd_;
+};
+
+}  // namespace troupe
