@@ -1,0 +1,72 @@
+#pragma once
+
+/// \file
+/// What the measuring programs share: stop watch, median, and how the figure of a named row is printed.
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <exception>
+#include <iomanip>
+#include <iostream>
+#include <limits>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace bench {
+
+/// Seconds that `work()` takes.
+template <class Work>
+double seconds_of(Work&& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// The middle one of `values`, the lower of two. Not empty.
+inline double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>((values.size() - 1) / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+/// Median seconds of `num_times` calls after one to warm up.
+template <class Work>
+double median_seconds(std::size_t num_times, Work&& work) {
+  work();
+  std::vector<double> times(num_times);
+  for (double& time : times) time = seconds_of(work);
+  return median(std::move(times));
+}
+
+/// One row: measured by a function that returns the figure in `unit`.
+struct Row {
+  std::string_view name;
+  std::string_view unit;
+  double (*measure)();
+};
+
+/// Measures the row that the program's first argument names and prints it: {"name": ..., "unit": ..., "value": ...}.
+/// Returns the program's exit status: 1 if measuring failed, 2 if there is no such row.
+inline int run_row(std::span<const Row> rows, std::span<char* const> arguments) {
+  const std::string_view wanted = arguments.size() == 2 ? arguments[1] : "";
+  const auto row = std::ranges::find(rows, wanted, &Row::name);
+  if (row == rows.end()) {
+    std::cerr << "usage: " << arguments[0] << " ROW, where ROW is one of:";
+    for (const Row& known : rows) std::cerr << ' ' << known.name;
+    std::cerr << '\n';
+    return 2;
+  }
+  try {
+    const double value = row->measure();
+    std::cout << R"({"name": ")" << row->name << R"(", "unit": ")" << row->unit << R"(", "value": )"
+              << std::setprecision(std::numeric_limits<double>::max_digits10) << value << "}" << std::endl;
+    return 0;
+  } catch (const std::exception& error) {
+    std::cerr << row->name << ": " << error.what() << '\n';
+    return 1;
+  }
+}
+
+}  // namespace bench

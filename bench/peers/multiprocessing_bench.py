@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+"""Runs one named row with Python's multiprocessing and prints its figure. Usage: multiprocessing_bench.py ROW"""
+
+import json
+import multiprocessing as mp
+import os
+import statistics
+import sys
+import threading
+import time
+
+NUM_WORKERS = 2
+
+
+def square(x):
+    return x * x
+
+
+def nothing():
+    pass
+
+
+def pid_after_a_while(seconds):
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def seconds_of(work):
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def rate(num_items, work, batches=5):
+    """Items per second: the median of some batches after one to warm up."""
+    work()
+    return num_items / statistics.median(seconds_of(work) for _ in range(batches))
+
+
+def async_batch(pool, num_tasks):
+    results = [pool.apply_async(square, (i,)) for i in range(num_tasks)]
+    for result in results:
+        result.get()
+
+
+def pool_apply_hot():
+    with mp.Pool(NUM_WORKERS) as pool:
+        def batch():
+            for i in range(500):
+                pool.apply(square, (i,))
+        return 1e6 / rate(500, batch), "us"
+
+
+def pool_apply_parked():
+    with mp.Pool(NUM_WORKERS) as pool:
+        times = []
+        for i in range(200):
+            time.sleep(0.002)
+            times.append(seconds_of(lambda: pool.apply(square, (i,))))
+        return statistics.median(times) * 1e6, "us"
+
+
+def pool_async():
+    with mp.Pool(NUM_WORKERS) as pool:
+        return rate(8000, lambda: async_batch(pool, 8000)), "tasks/s"
+
+
+def pool_async_4_submitters():
+    with mp.Pool(NUM_WORKERS) as pool:
+        def batch():
+            threads = [threading.Thread(target=async_batch, args=(pool, 2000)) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        return rate(8000, batch), "tasks/s"
+
+
+def pool_async_16_workers():
+    with mp.Pool(16) as pool:
+        return rate(8000, lambda: async_batch(pool, 8000)), "tasks/s"
+
+
+def pool_imap():
+    with mp.Pool(NUM_WORKERS) as pool:
+        def batch():
+            for _ in pool.imap(square, range(10000)):
+                pass
+        return rate(10000, batch), "items/s"
+
+
+def pool_map_ints():
+    items = [i % 1000 for i in range(1000000)]
+    with mp.Pool(NUM_WORKERS) as pool:
+        return rate(len(items), lambda: pool.map(square, items), batches=3), "items/s"
+
+
+def pool_arg_64mib():
+    data = os.urandom(64 << 20)
+    with mp.Pool(NUM_WORKERS) as pool:
+        return rate(len(data), lambda: pool.apply(len, (data,))) / 1e9, "GB/s"
+
+
+def start_join(method, count):
+    context = mp.get_context(method)
+
+    def once():
+        process = context.Process(target=nothing)
+        process.start()
+        process.join()
+    once()
+    return statistics.median(seconds_of(once) for _ in range(count)) * 1e3, "ms"
+
+
+def process_start_join():
+    return start_join("fork", 50)
+
+
+def process_start_join_spawn():
+    return start_join("spawn", 10)
+
+
+def cpu_nanoseconds(pids):
+    """Processor time of all threads of these processes."""
+    total = 0
+    for pid in pids:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/schedstat") as stat:
+                total += int(stat.read().split()[0])
+    return total
+
+
+def pool_idle_cpu():
+    with mp.Pool(8) as pool:
+        pool.map(square, range(10000))
+        time.sleep(0.5)
+        workers = [child.pid for child in mp.active_children()]
+        idle_seconds = 3
+        before = cpu_nanoseconds(workers) + cpu_nanoseconds([os.getpid()])
+        time.sleep(idle_seconds)
+        used = cpu_nanoseconds([os.getpid()]) + cpu_nanoseconds(workers) - before
+        return used / (idle_seconds * 1e9) * 100, "% of a core"
+
+
+def worker_private_memory():
+    with mp.Pool(NUM_WORKERS) as pool:
+        pool.map(square, range(10000))
+        workers = set(pool.map(pid_after_a_while, [0.02] * 8, chunksize=1))
+        kilobytes = []
+        for pid in workers:
+            with open(f"/proc/{pid}/smaps_rollup") as lines:
+                kilobytes.append(sum(int(line.split()[1]) for line in lines if line.startswith("Private_")))
+        return max(kilobytes) / 1024, "MiB"
+
+
+def resident_bytes():
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def queued_task_memory():
+    num_tasks = 100000
+    with mp.Pool(NUM_WORKERS) as pool:
+        async_batch(pool, 1000)
+        busy = [pool.apply_async(time.sleep, (600,)) for _ in range(NUM_WORKERS)]
+        before = resident_bytes()
+        results = [pool.apply_async(square, (i,)) for i in range(num_tasks)]
+        growth = resident_bytes() - before
+        assert not busy[0].ready() and not results[-1].ready()
+        return growth / num_tasks, "B/task"
+
+
+def main():
+    row = sys.argv[1]
+    measure = globals().get(row)
+    if not (row.startswith(("pool_", "process_", "worker_", "queued_")) and callable(measure)):
+        print("{}")
+        return
+    value, unit = measure()
+    print(json.dumps({"name": row, "unit": unit, "value": value}))
+
+
+if __name__ == "__main__":
+    main()
