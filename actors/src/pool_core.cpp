@@ -19,9 +19,6 @@ namespace troupe::detail {
 namespace {
 
 constexpr std::size_t page_bytes = 4096;
-/// How long the pump leaves results alone while they keep coming.
-constexpr auto linger_time = std::chrono::microseconds{100};
-
 // Counts forks on the way from the root to this process: a pool belongs to the process that made it.
 int& generation() {
   static int value = 0;
@@ -55,18 +52,7 @@ PoolCore::PoolCore(const PoolOptions& options)
   if (!eventfd_) throw OSError(errno, "making the doorbell of " + name_);
   for (std::size_t i = 0; i < checked_workers(options); ++i) slots_.push_back(std::make_unique<WorkerSlot>(i, name_));
   auto* word = &reinterpret_cast<PoolPage*>(page_.data())->bell;
-  waiting_room_ = std::make_unique<WaitingRoom>(
-      Bell{word, eventfd_.get()}, word,
-      WaitingRoom::Hooks{.has_results = [this] { return has_results(); },
-                         .drain = [this] { drain(); },
-                         .has_outstanding = [this] { return num_outstanding() > 0; },
-                         .linger =
-                             [this] {
-                               Pump::instance().call_at(std::chrono::steady_clock::now() + linger_time,
-                                                        [core = Ref<PoolCore>::share(this)] {
-                                                          core->waiting_room_->serve_from_pump();
-                                                        });
-                             }});
+  waiting_room_ = std::make_unique<WaitingRoom>(*this, Bell{word, eventfd_.get()}, word);
 }
 
 PoolCore::~PoolCore() = default;

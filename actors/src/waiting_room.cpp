@@ -1,8 +1,17 @@
 #include "waiting_room.hpp"
 
+#include "pool_core.hpp"
+
 #include <climits>
 
 namespace troupe::detail {
+
+namespace {
+
+/// How long the pump leaves results alone while they keep coming.
+constexpr auto linger_time = std::chrono::microseconds{100};
+
+}  // namespace
 
 // Leaving and the pump's lingering decide by Dekker's rule who watches next: each side first gives up its own mark, then
 // looks at the other's, in one total order; so at least one of them sees that it is up to it.
@@ -14,19 +23,19 @@ void WaitingRoom::leave() {
     return;
   }
   // Often the same thread comes back at once; arming the bell each time would cost every result a system call.
-  if (hooks_.has_outstanding() && !pump_lingers_.exchange(true)) hooks_.linger();
+  if (core_.num_outstanding() > 0 && !pump_lingers_.exchange(true)) linger();
 }
 
 void WaitingRoom::wait(Completion& completion, Deadline deadline) {
   thread_local SpinWait spin;
   const auto progress = [&] {
     if (completion.ready()) return true;
-    if (!hooks_.has_results()) return false;
-    hooks_.drain();
+    if (!core_.has_results()) return false;
+    core_.drain();
     return true;
   };
   for (;;) {
-    const bool in_time = std::chrono::steady_clock::now() < deadline;
+    const bool in_time = deadline == no_deadline || std::chrono::steady_clock::now() < deadline;
     const bool found = in_time ? spin(progress) : progress();
     if (completion.ready() || (!in_time && !found)) return;
     if (!found) sleep(completion, deadline);
@@ -50,7 +59,7 @@ void WaitingRoom::sleep_as_leader(std::unique_lock<std::mutex>& lock, const Comp
   leader_ = &completion;
   bell_.arm(Bell::Sleeper::thread);
   lock.unlock();
-  if (!hooks_.has_results() && !completion.ready()) bell_.sleep(deadline);
+  if (!core_.has_results() && !completion.ready()) bell_.sleep(deadline);
   lock.lock();
   leader_ = nullptr;
   bell_.disarm();
@@ -81,21 +90,26 @@ bool WaitingRoom::arm_pump() {
 
 void WaitingRoom::ensure_watched() {
   if (num_inside_.load() > 0 || pump_lingers_.load() || !bell_.is_disarmed()) return;
-  if (arm_pump() && hooks_.has_results()) hooks_.drain();
+  if (arm_pump() && core_.has_results()) core_.drain();
+}
+
+void WaitingRoom::linger() {
+  Pump::instance().call_at(std::chrono::steady_clock::now() + linger_time,
+                           [core = Ref<PoolCore>::share(&core_)] { core->waiting_room().serve_from_pump(); });
 }
 
 void WaitingRoom::serve_from_pump() {
   pump_lingers_.store(false);
   if (num_inside_.load() > 0) return;
-  if (hooks_.has_results()) {
-    hooks_.drain();
-    if (!hooks_.has_outstanding()) return;
+  if (core_.has_results()) {
+    core_.drain();
+    if (core_.num_outstanding() == 0) return;
     pump_lingers_.store(true);
-    return hooks_.linger();
+    return linger();
   }
-  if (hooks_.has_outstanding() && arm_pump() && hooks_.has_results()) {
+  if (core_.num_outstanding() > 0 && arm_pump() && core_.has_results()) {
     pump_lingers_.store(true);
-    hooks_.linger();
+    linger();
   }
 }
 

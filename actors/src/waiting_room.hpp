@@ -15,7 +15,6 @@
 #include <troupe/pump.hpp>
 
 #include <atomic>
-#include <functional>
 #include <list>
 #include <mutex>
 
@@ -24,13 +23,6 @@ namespace troupe::detail {
 /// Thread: any.
 class WaitingRoom {
  public:
-  struct Hooks {
-    std::function<bool()> has_results;       ///< whether a ring holds results
-    std::function<void()> drain;             ///< takes them out; runs the supervisor
-    std::function<bool()> has_outstanding;   ///< whether tasks are under way
-    std::function<void()> linger;            ///< calls serve_from_pump again in a short while
-  };
-
   /// enter and leave as a scope.
   class Visit {
    public:
@@ -43,7 +35,7 @@ class WaitingRoom {
     WaitingRoom* room_;
   };
 
-  WaitingRoom(Bell bell, Bell::Word* word, Hooks hooks) : hooks_(std::move(hooks)), bell_(bell), word_(word) {}
+  WaitingRoom(PoolCore& core, Bell bell, Bell::Word* word) : core_(core), bell_(bell), word_(word) {}
 
   /// Somebody is about to submit and wait, or waits: the pump need not be armed. Counts.
   void enter() noexcept { num_inside_.fetch_add(1); }
@@ -69,8 +61,9 @@ class WaitingRoom {
   void sleep_as_leader(std::unique_lock<std::mutex>& lock, const Completion& completion, Deadline deadline);
   static void rouse(Sleeper& sleeper) noexcept;
   bool arm_pump();
+  void linger();
 
-  Hooks hooks_;
+  PoolCore& core_;
   Bell bell_;
   Bell::Word* word_;
   std::atomic<int> num_inside_{0};

@@ -54,8 +54,16 @@ class Worker final : public Actor {
   Worker(Channel& channel, bool& stopped) : channel_(channel), stopped_(stopped) {}
 
   void receive(Mail&) override {
+    // Goes on while tasks keep coming; the run loop sleeps when they do not.
+    do {
+      now_ = Clock::now();
+      run_all();
+    } while (!stopped_ && spin_([this] { return channel_.requests.has_data(); }));
+  }
+
+ private:
+  void run_all() {
     Frame frame;
-    now_ = Clock::now();
     while (!stopped_ && channel_.requests.peek(frame) == RingReader::Status::frame) {
       auto expected = static_cast<std::uint32_t>(FrameState::queued);
       if (frame.header->state.compare_exchange_strong(expected, static_cast<std::uint32_t>(FrameState::running))) {
@@ -67,7 +75,6 @@ class Worker final : public Actor {
     }
   }
 
- private:
   void run(const Frame& frame) {
     std::uint64_t id = 0;
     try {
@@ -122,7 +129,8 @@ class Worker final : public Actor {
 
   Channel& channel_;
   bool& stopped_;
-  Clock::time_point now_;
+  Clock::time_point now_;  // when the task before this one ended
+  SpinWait spin_;
 };
 
 void run_worker(ChildContext& context) {
@@ -131,9 +139,8 @@ void run_worker(ChildContext& context) {
   bool stopped = false;
   const ActorRef worker{std::make_unique<Worker>(channel, stopped)};
   channel.slot.shared().started.store(1, std::memory_order_release);
-  SpinWait spin;
   while (!stopped) {
-    channel.requests.wait_for_data(spin, no_deadline);
+    channel.requests.wait_for_data(no_deadline);
     worker.post({.topic = Worker::look, .number = 0, .object = {}});
   }
 }
@@ -155,9 +162,7 @@ std::string pointed_function_name(wire::Task::Reader task) {
   wire::Value::Reader state;
   if (task.isChunk()) state = task.getChunk().getState();
   if (task.isCall() && task.getCall().size() > 0) state = task.getCall()[0];
-  if (!state.isUint64s() || state.getUint64s().size() != 2) return {};
-  const auto parts = state.getUint64s();
-  return function_name(find_function({.offset = parts[1], .module = static_cast<std::uint32_t>(parts[0])}));
+  return function_name(find_function(decode_code_ref(state)));
 }
 
 }  // namespace

@@ -170,6 +170,20 @@ std::string thunk_name(CodeRef ref) {
   return name == nullptr ? "unknown task" : name();
 }
 
+void encode_code_ref(CodeRef ref, wire::Value::Builder out) {
+  if (ref.module == 0) return out.setUint64(ref.offset);
+  auto parts = out.initUint64s(2);
+  parts.set(0, ref.module);
+  parts.set(1, ref.offset);
+}
+
+CodeRef decode_code_ref(wire::Value::Reader in) {
+  if (in.isUint64()) return {.offset = in.getUint64(), .module = 0};
+  if (in.isUint64s() && in.getUint64s().size() == 2 && in.getUint64s()[0] <= UINT32_MAX)
+    return {.offset = in.getUint64s()[1], .module = static_cast<std::uint32_t>(in.getUint64s()[0])};
+  throw CodecError("expected a function's address in a module");
+}
+
 void register_task_name(std::string name, AnyFunction function) {
   Registry& all = registry();
   const std::unique_lock lock{all.mutex};

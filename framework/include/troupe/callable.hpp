@@ -176,15 +176,17 @@ template <class F, class... Args>
 using call_result_t =
     typename detail::Owned<std::remove_cvref_t<std::invoke_result_t<const F&, Args...>>>::type;
 
+/// A function's address on the wire: its offset, and the module before it unless that is the program.
+void encode_code_ref(CodeRef ref, wire::Value::Builder out);
+/// Errors: CodecError when `in` is no such thing.
+CodeRef decode_code_ref(wire::Value::Reader in);
+
 /// Writes what a callable needs beyond its type: nothing for a stateless one, the address of a function, the fields of
 /// a function object. Thread: any. Errors: those of the fields' codecs.
 template <class F>
 void encode_callable(const F& callable, wire::Value::Builder out) {
   if constexpr (detail::is_function_pointer<F>) {
-    const CodeRef ref = code_ref(reinterpret_cast<AnyFunction>(callable));
-    // Module and offset side by side; offsets stay far below 2^63 and modules are 32 bit wide.
-    const std::uint64_t parts[2] = {ref.module, ref.offset};
-    encode(std::span<const std::uint64_t>(parts), out);
+    encode_code_ref(code_ref(reinterpret_cast<AnyFunction>(callable)), out);
   } else if constexpr (detail::is_stateless<F>) {
     out.setNone();
   } else {
@@ -196,9 +198,7 @@ void encode_callable(const F& callable, wire::Value::Builder out) {
 template <class F>
 F decode_callable(wire::Value::Reader in) {
   if constexpr (detail::is_function_pointer<F>) {
-    const auto parts = decode<std::span<const std::uint64_t>>(in);
-    if (parts.size() != 2) throw CodecError("a function address has two parts, found " + std::to_string(parts.size()));
-    return reinterpret_cast<F>(find_function({.offset = parts[1], .module = static_cast<std::uint32_t>(parts[0])}));
+    return reinterpret_cast<F>(find_function(decode_code_ref(in)));
   } else if constexpr (detail::is_stateless<F>) {
     return F{};
   } else {

@@ -58,9 +58,13 @@ struct Frame {
   std::size_t bytes = 0;  ///< the whole frame
 };
 
-/// Bytes that a frame takes in the ring. Frames start at multiples of 16.
+/// Frames start at cache lines, so that the two sides never write to the same one.
+inline constexpr std::size_t frame_alignment = 64;
+
+/// Bytes that a frame takes in the ring.
 constexpr std::size_t frame_bytes(std::size_t words, std::size_t segments) {
-  return (sizeof(FrameHeader) + segments * sizeof(SegmentRef) + words * sizeof(std::uint64_t) + 15) / 16 * 16;
+  return (sizeof(FrameHeader) + segments * sizeof(SegmentRef) + words * sizeof(std::uint64_t) + frame_alignment - 1) /
+         frame_alignment * frame_alignment;
 }
 
 /// The writing end. Thread: caller.
@@ -120,8 +124,8 @@ class RingReader {
   bool has_data() const noexcept {
     return control_->tail.load(std::memory_order_acquire) != control_->head.load(std::memory_order_relaxed);
   }
-  /// Looks for data for a while, then sleeps until there is some or `deadline` is over. Blocks.
-  void wait_for_data(SpinWait& spin, Deadline deadline) noexcept;
+  /// Sleeps until there is data or `deadline` is over. Blocks.
+  void wait_for_data(Deadline deadline) noexcept;
   /// Whether the reader sleeps, as its writer sees it.
   static bool sleeps(const RingControl& control) noexcept {
     return control.data_bell.load(std::memory_order_relaxed) != 0;
