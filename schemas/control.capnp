@@ -9,21 +9,35 @@ struct NurseryRequest {
   # One datagram from a process to the nursery, descriptors beside it.
   union {
     start @0 :Start;        # answered by one NurseryReply
-    adopt @1 :Void;         # descriptor 0: one end of a new connection; not answered
+    adopt @1 :Void;         # descriptor 0: one end of a new connection, for a process that was forked; not answered
+    preload @2 :Preload;    # answered by one NurseryReply once the function has run
   }
 }
 
 struct Start {
   # Descriptors beside it, in order: payload (a memfd holding one Launch), status pipe (write end, stays with the
-  # nursery), lifeline of the requester (read end), then those of `Launch.descriptors`.
-  executable @0 :Text;      # empty: fork the nursery (forkserver); else execute this program (spawn)
-  descriptors @1 :UInt32;   # how many descriptors of the launch follow the three fixed ones
+  # nursery), lifeline of the requester (read end), working directory, then standard output and standard error as far
+  # as the flags say, then those of `Launch.descriptors`.
+  executable @0 :Text;      # only for spawn: the program to execute; empty: this one
+  descriptors @1 :UInt32;   # how many descriptors of the launch follow the fixed ones
+  spawn @2 :Bool;           # execute the program anew; else fork the nursery
+  hasOutput @3 :Bool;       # the requester's standard output is open and comes along
+  hasErrors @4 :Bool;       # the same for its standard error
+}
+
+struct Preload {
+  # A function to run in the nursery, so that every process forked later starts with what it prepared.
+  offset @0 :UInt64;        # where it lies in its module
+  module @1 :UInt32;        # see Task.module
 }
 
 struct NurseryReply {
   union {
-    pid @0 :Int32;          # the new process; its pidfd comes beside the datagram
-    failure @1 :Int32;      # errno of the step that failed
+    pid @0 :Int32;          # the new process (its pidfd comes beside the datagram); 0 after a preload
+    failure :group {
+      errno @1 :Int32;
+      step @2 :Text;        # what failed, as in "fork"
+    }
   }
 }
 
@@ -32,7 +46,7 @@ struct Launch {
   name @0 :Text;            # "Process-1", "Process-1:2", or the user's
   daemon @1 :Bool;
   authkey @2 :Data;
-  startMethod @3 :Text;     # "fork", "forkserver" or "spawn"; what the child's own default is to be
+  startMethod @3 :Text;     # "fork", "forkserver" or "spawn": how it was started, and its own default
   parentName @4 :Text;      # of the creator
   parentPid @5 :Int32;
   logLevel @6 :Int32;       # effective level of the creator's logger
@@ -42,6 +56,7 @@ struct Launch {
   thunk @10 :UInt64;        # entry point: offset of a registered thunk in its module
   module @11 :UInt32;       # see Task.module
   arguments @12 :List(Value);   # state of the callable if it has any, then its arguments
+  identity @13 :Text;       # place in the tree of processes, as in "1:2"; what its children's names are made of
 }
 
 struct ExitReport {

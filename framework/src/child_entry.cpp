@@ -53,6 +53,12 @@ void report_uncaught(const std::string& type, const char* text) noexcept {
 // std::exit ends a process of ours like a return from its entry: handlers of its own first (they are newer), then this.
 void end_at_exit(int exitcode, void*) { end_process(exitcode); }
 
+// Open for as long as this process lives.
+FileDescriptor& held_lifeline() {
+  static FileDescriptor descriptor;
+  return descriptor;
+}
+
 std::vector<FileDescriptor> take_extras(unsigned count) {
   std::vector<FileDescriptor> extras;
   for (unsigned i = 0; i < count; ++i) extras.emplace_back(first_extra_number + static_cast<int>(i));
@@ -70,8 +76,6 @@ int run_reporting(const std::function<void()>& code) noexcept {
   try {
     code();
     return EXIT_SUCCESS;
-  } catch (const abi::__forced_unwind&) {
-    throw;  // the end of this thread by pthread_exit; nothing to report
   } catch (const std::exception& error) {
     report_uncaught(demangle(typeid(error).name()), error.what());
   } catch (...) {
@@ -87,8 +91,7 @@ void run_started_child() noexcept {
     auto payload = std::make_unique<ChildContext::Payload>(FileDescriptor{child_payload_number});
     const wire::Launch::Reader launch = payload->launch();
     close_on_exec(launch.getDescriptors());
-    static FileDescriptor lifeline;  // for as long as the process lives
-    lifeline = hold_lifeline(child_lifeline_number);
+    held_lifeline() = hold_lifeline(child_lifeline_number);
     ::close(child_lifeline_number);
 
     auto me = std::make_unique<Self>(identity_of(launch));
@@ -104,10 +107,17 @@ void run_started_child() noexcept {
   }));
 }
 
+void become_executed_child(const char* program_name) noexcept {
+  if (::fcntl(child_lifeline_number, F_GETFD) < 0) {
+    std::fprintf(stderr, "%s: %s is for the program's own use\n", program_name, child_argument);
+    std::exit(2);
+  }
+  run_started_child();
+}
+
 void run_forked_child(const LaunchSpec& spec, Identity identity, int parent_lifeline, int parent_connection) noexcept {
   end_process(run_reporting([&] {
-    static FileDescriptor lifeline;
-    lifeline = hold_lifeline(parent_lifeline);
+    held_lifeline() = hold_lifeline(parent_lifeline);  // and the grandparent's is closed
     ::close(parent_lifeline);
     auto me = std::make_unique<Self>(std::move(identity));
     me->nursery.use_parents(parent_connection);

@@ -52,5 +52,7 @@ struct OriginalState {
 /// What a process started by the nursery does, after a fork of the nursery or in an executed program: reads its Launch,
 /// becomes that process, runs its entry, ends. Expects the descriptors above.
 [[noreturn]] void run_started_child() noexcept;
+/// The same for a program that was executed; complains if it was not the nursery who did that.
+[[noreturn]] void become_executed_child(const char* program_name) noexcept;
 
 }  // namespace troupe

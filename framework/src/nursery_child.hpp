@@ -20,7 +20,7 @@ struct ChildPlan {
   const OriginalState* original = nullptr;
   pid_t nursery = 0;
   bool spawn = false;
-  std::string executable;  // only for spawn
+  std::string executable{};  // only for spawn
   int connection = -1;     // its own to the nursery
   int failure = -1;        // where a failed exec is told
   int payload = -1;
@@ -28,7 +28,7 @@ struct ChildPlan {
   int directory = -1;
   int output = -1;  // -1: closed in the requester
   int errors = -1;  // the same
-  std::vector<int> extras;
+  std::vector<int> extras{};
 
   /// Reads a request and the descriptors that came with it; `status` takes over the status pipe, the others are
   /// borrowed. False when they do not match.

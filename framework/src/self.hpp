@@ -57,8 +57,6 @@ Self& self();
 Self* find_self() noexcept;
 /// Makes `me` what self() returns and runs the hooks of at_child_start; for a process that was just forked or executed.
 void become(std::unique_ptr<Self> me);
-/// Gives up self() without destroying it or running anything; self() fails from now on.
-void forget_self() noexcept;
 
 /// Prepares a fork of this process by troupe: what C and C++ streams hold is written out, so that it is not written twice.
 void flush_standard_streams() noexcept;

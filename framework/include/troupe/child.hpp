@@ -21,18 +21,18 @@ class LaunchMessage;
 
 /// What a new process is to be. The texts and flags are what `this_process` says over there.
 struct LaunchSpec {
-  std::string name;
-  std::string identity;  ///< empty: no processes below it can be told apart by name
+  std::string name{};
+  std::string identity{};  ///< empty: no processes below it can be told apart by name
   /// Terminated when this process ends; joined otherwise. A daemonic process may not start others.
   bool daemon = false;
   StartMethod method = StartMethod::forkserver;
-  std::vector<std::byte> authkey;  ///< empty: that of this process
+  std::vector<std::byte> authkey{};  ///< empty: that of this process
   /// Borrowed until `launch` returns; the child finds them, in this order, in ChildContext. At most 240.
-  std::vector<int> descriptors;
+  std::vector<int> descriptors{};
   /// Where the process begins and with which arguments (launch.hpp).
-  std::shared_ptr<LaunchMessage> message;
+  std::shared_ptr<LaunchMessage> message{};
   /// Only for StartMethod::fork: what the process runs, instead of `message`.
-  std::function<void()> closure;
+  std::function<void()> closure{};
 };
 
 /// One process that this process started. Destroying it neither ends nor waits for the process, which is still joined

@@ -1,0 +1,38 @@
+#pragma once
+
+/// \file
+/// What all handles of one started process share.
+
+#include <troupe/child.hpp>
+
+#include <mutex>
+#include <optional>
+#include <string>
+#include <sys/types.h>
+
+namespace troupe {
+
+struct Child::State {
+  // Constant after construction:
+  std::string name;
+  bool daemon = false;
+  pid_t pid = 0;
+  FileDescriptor pidfd;
+  FileDescriptor status;  // read end of the status pipe; empty for a process that was forked by this one
+
+  std::mutex mutex;
+  std::optional<int> exitcode;  // guarded
+  bool nursery_died = false;    // guarded: the status pipe ended without a report
+
+  std::optional<int> poll();
+  /// What becomes readable when `poll` has something new to say.
+  int waitable();
+  std::optional<int> wait(Deadline deadline);
+  void send_signal(int number);
+
+ private:
+  std::optional<int> poll_status();  // with mutex
+  std::optional<int> poll_own_child();
+};
+
+}  // namespace troupe

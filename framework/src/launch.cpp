@@ -1,0 +1,179 @@
+// Child::launch: from a LaunchSpec to a running process, through the nursery or by a fork of this process.
+
+#include <troupe/error.hpp>
+#include <troupe/launch.hpp>
+#include <troupe/log.hpp>
+
+#include "child_entry.hpp"
+#include "child_state.hpp"
+#include "descriptors.hpp"
+#include "self.hpp"
+
+#include <capnp/serialize.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <fcntl.h>
+#include <limits>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace troupe {
+
+namespace {
+
+constexpr std::size_t max_launch_descriptors = 240;
+
+Identity identity_for(const LaunchSpec& spec) {
+  return {.name = spec.name,
+          .path = spec.identity,
+          .daemon = spec.daemon,
+          .authkey = spec.authkey.empty() ? this_process::authkey() : spec.authkey,
+          .parent_name = this_process::name(),
+          .parent_pid = ::getpid(),
+          .method = spec.method,
+          .executable = this_process::executable()};
+}
+
+void fill(wire::Launch::Builder launch, const LaunchSpec& spec, const Identity& child) {
+  launch.setName(child.name);
+  launch.setIdentity(child.path);
+  launch.setDaemon(child.daemon);
+  launch.setAuthkey(kj::arrayPtr(reinterpret_cast<const kj::byte*>(child.authkey.data()), child.authkey.size()));
+  launch.setStartMethod(std::string(to_string(child.method)));
+  launch.setParentName(child.parent_name);
+  launch.setParentPid(child.parent_pid);
+  launch.setExecutable(child.executable);
+  launch.setLogLevel(effective_log_level());
+  launch.setLogToStderr(is_logging_to_stderr());
+  launch.setDescriptors(static_cast<std::uint32_t>(spec.descriptors.size()));
+}
+
+void write_all(int file, kj::ArrayPtr<const kj::byte> bytes, const std::string& purpose) {
+  while (bytes.size() > 0) {
+    const ssize_t written = ::write(file, bytes.begin(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) throw OSError(errno, purpose);
+    bytes = bytes.slice(static_cast<std::size_t>(written), bytes.size());
+  }
+}
+
+// The message as a file: segment table, then the segments, without gathering them in memory first.
+FileDescriptor write_payload(capnp::MessageBuilder& message, const std::string& name) {
+  const std::string purpose = "starting " + name + ": writing its arguments";
+  FileDescriptor file = above_standard(create_memory_file("troupe-launch", 0));
+  if (!file) throw OSError(errno, purpose);
+  const auto segments = message.getSegmentsForOutput();
+  std::vector<std::uint32_t> table{static_cast<std::uint32_t>(segments.size() - 1)};
+  for (const auto& segment : segments) {
+    if (segment.size() > std::numeric_limits<std::uint32_t>::max())
+      throw ValueError("starting " + name + ": an argument is larger than 32 GiB");
+    table.push_back(static_cast<std::uint32_t>(segment.size()));
+  }
+  if (table.size() % 2 == 1) table.push_back(0);
+  write_all(file.get(), kj::arrayPtr(table.data(), table.size()).asBytes(), purpose);
+  for (const auto& segment : segments) write_all(file.get(), segment.asBytes(), purpose);
+  return file;
+}
+
+bool is_open(int number) noexcept { return ::fcntl(number, F_GETFD) >= 0; }
+
+std::shared_ptr<Child::State> new_state(const LaunchSpec& spec) {
+  auto state = std::make_shared<Child::State>();
+  state->name = spec.name;
+  state->daemon = spec.daemon;
+  return state;
+}
+
+std::shared_ptr<Child::State> launch_by_nursery(Self& me, const LaunchSpec& spec) {
+  const Identity child = identity_for(spec);
+  fill(spec.message->launch(), spec, child);
+  const FileDescriptor payload = write_payload(spec.message->message(), spec.name);
+  const FileDescriptor directory = above_standard(FileDescriptor{::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC)});
+  if (!directory) throw OSError(errno, "starting " + spec.name + ": opening the working directory");
+
+  const std::lock_guard lock{me.launch_mutex};
+  auto [status_read, status_write] = make_pipe("making the status pipe of a process");
+  capnp::MallocMessageBuilder request;
+  auto start = request.initRoot<wire::NurseryRequest>().initStart();
+  start.setSpawn(spec.method == StartMethod::spawn);
+  if (start.getSpawn()) start.setExecutable(child.executable);
+  start.setDescriptors(static_cast<std::uint32_t>(spec.descriptors.size()));
+  start.setHasOutput(is_open(STDOUT_FILENO));
+  start.setHasErrors(is_open(STDERR_FILENO));
+  std::vector<int> numbers{payload.get(), status_write.get(), me.lifeline.read_end(), directory.get()};
+  if (start.getHasOutput()) numbers.push_back(STDOUT_FILENO);
+  if (start.getHasErrors()) numbers.push_back(STDERR_FILENO);
+  numbers.insert(numbers.end(), spec.descriptors.begin(), spec.descriptors.end());
+
+  auto state = new_state(spec);
+  NurseryLink::Started started = me.nursery.start(request, numbers, spec.name);
+  state->pid = started.pid;
+  state->pidfd = above_standard(std::move(started.pidfd));
+  state->status = std::move(status_read);
+  return state;
+}
+
+std::shared_ptr<Child::State> launch_by_fork(Self& me, const LaunchSpec& spec) {
+  Identity child = identity_for(spec);
+  auto state = new_state(spec);
+  flush_standard_streams();
+  const std::lock_guard lock{me.launch_mutex};
+  const int lifeline = me.lifeline.read_end();
+  const int connection = me.nursery.number();
+  FileDescriptor place{::open("/dev/null", O_RDONLY | O_CLOEXEC)};  // tells before the fork whether there is one more
+  if (!place) throw OSError(errno, "starting " + spec.name + ": opening its pidfd");
+  state->pid = ::fork();
+  if (state->pid < 0) throw OSError(errno, "starting " + spec.name + ": fork");
+  if (state->pid == 0) run_forked_child(spec, std::move(child), lifeline, connection);
+  place.reset();
+  state->pidfd = above_standard(FileDescriptor{open_pidfd(state->pid)});
+  if (!state->pidfd) {
+    const int error = errno;
+    ::kill(state->pid, SIGKILL);
+    while (::waitpid(state->pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    throw OSError(error, "starting " + spec.name + ": opening its pidfd");
+  }
+  return state;
+}
+
+void check(const LaunchSpec& spec) {
+  if (this_process::is_daemonic())
+    throw AssertionError("process \"" + this_process::name() + "\" is daemonic and may not start \"" + spec.name +
+                         "\": start it from a process that is not");
+  if (spec.closure && spec.method != StartMethod::fork)
+    throw AssertionError("process \"" + spec.name + "\" runs a closure, which only the fork start method can");
+  if (!spec.closure && !spec.message) throw AssertionError("process \"" + spec.name + "\" has nothing to run");
+  if (spec.descriptors.size() > max_launch_descriptors)
+    throw ValueError("process \"" + spec.name + "\" is given " + std::to_string(spec.descriptors.size()) +
+                     " descriptors, at most " + std::to_string(max_launch_descriptors) + " can be passed at its start");
+  for (const int number : spec.descriptors)
+    if (!is_open(number))
+      throw OSError(EBADF, "starting " + spec.name + ": passing descriptor " + std::to_string(number));
+}
+
+// Remembers a process for the end of this one, and forgets those that have ended; now and then, when it is worth it.
+void remember(Self& me, const std::shared_ptr<Child::State>& child) {
+  const std::lock_guard lock{me.children_mutex};
+  if (me.children.size() >= me.sweep_at) {
+    std::erase_if(me.children, [](const auto& other) { return other->poll().has_value(); });
+    me.sweep_at = std::max<std::size_t>(16, me.children.size() * 2);
+  }
+  me.children.push_back(child);
+}
+
+}  // namespace
+
+Child Child::launch(const LaunchSpec& spec) {
+  Self& me = self();
+  check(spec);
+  auto state = spec.method == StartMethod::fork ? launch_by_fork(me, spec) : launch_by_nursery(me, spec);
+  remember(me, state);
+  return Child{std::move(state)};
+}
+
+}  // namespace troupe
