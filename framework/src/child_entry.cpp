@@ -18,7 +18,6 @@
 #include <fcntl.h>
 #include <iostream>
 #include <stdio_ext.h>
-#include <sys/stat.h>
 #include <typeinfo>
 #include <unistd.h>
 
@@ -147,33 +146,6 @@ void replace_standard_input() noexcept {
     ::close(null_device);
   }
   ::__fpurge(stdin);  // what the parent had read ahead is the parent's
-}
-
-ChildContext::ChildContext(std::vector<FileDescriptor> descriptors, std::unique_ptr<Payload> payload)
-    : descriptors_(std::move(descriptors)), payload_(std::move(payload)) {}
-
-ChildContext::~ChildContext() = default;
-
-ChildContext::Payload::Payload(FileDescriptor file) {
-  struct stat status {};
-  if (::fstat(file.get(), &status) != 0) throw OSError(errno, "reading what this process was started with");
-  const auto bytes = static_cast<std::size_t>(status.st_size);
-  memory_ = Mapping(file.get(), 0, bytes, Mapping::Access::read_only, "what this process was started with");
-  capnp::ReaderOptions limits;
-  limits.traversalLimitInWords = bytes;  // every word eight times; the sender is our own parent
-  reader_.emplace(kj::arrayPtr(reinterpret_cast<const capnp::word*>(memory_.data()), bytes / sizeof(capnp::word)),
-                  limits);
-}
-
-wire::Launch::Reader ChildContext::Payload::launch() const {
-  if (reader_) return reader_->getRoot<wire::Launch>();
-  return message_->launch().asReader();
-}
-
-LaunchMessage::LaunchMessage(CodeRef entry) {
-  auto launch = message_.initRoot<wire::Launch>();
-  launch.setThunk(entry.offset);
-  launch.setModule(entry.module);
 }
 
 }  // namespace troupe

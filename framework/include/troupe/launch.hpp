@@ -12,7 +12,11 @@
 #include <capnp/message.h>
 #include <capnp/serialize.h>
 
+#include <cstddef>
+#include <memory>
 #include <optional>
+#include <utility>
+#include <vector>
 
 namespace troupe {
 
@@ -31,8 +35,28 @@ class LaunchMessage {
   wire::Launch::Builder launch() { return message_.getRoot<wire::Launch>(); }
   capnp::MessageBuilder& message() noexcept { return message_; }
 
+  /// Has a descriptor handed over; returns its place among them. Borrowed until the launch.
+  std::size_t add_descriptor(int number);
+  const std::vector<int>& descriptors() const noexcept { return descriptors_; }
+
+  /// While one lives on this thread, codecs may add descriptors to `message`.
+  class Scope {
+   public:
+    explicit Scope(LaunchMessage& message) noexcept : outer_(std::exchange(current_, &message)) {}
+    ~Scope() { current_ = outer_; }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+    /// Null outside.
+    static LaunchMessage* current() noexcept { return current_; }
+
+   private:
+    static inline thread_local LaunchMessage* current_ = nullptr;
+    LaunchMessage* outer_;
+  };
+
  private:
   capnp::MallocMessageBuilder message_;
+  std::vector<int> descriptors_;
 };
 
 /// The Launch that a process was started with.
@@ -49,6 +73,29 @@ class ChildContext::Payload {
   Mapping memory_;
   mutable std::optional<capnp::FlatArrayMessageReader> reader_;
   std::shared_ptr<LaunchMessage> message_;
+};
+
+/// While one lives on this thread, codecs find the descriptors of `context`.
+class ArgumentScope {
+ public:
+  explicit ArgumentScope(ChildContext& context) noexcept : outer_(std::exchange(current_, &context)) {}
+  ~ArgumentScope() { current_ = outer_; }
+  ArgumentScope(const ArgumentScope&) = delete;
+  ArgumentScope& operator=(const ArgumentScope&) = delete;
+  /// Null outside.
+  static ChildContext* current() noexcept { return current_; }
+
+ private:
+  static inline thread_local ChildContext* current_ = nullptr;
+  ChildContext* outer_;
+};
+
+/// A descriptor can be an argument of a process, or a part of one: the process gets a copy of it.
+/// Errors: CodecError anywhere else; ValueError for an empty one.
+template <>
+struct Codec<FileDescriptor> {
+  static void encode(const FileDescriptor& descriptor, wire::Value::Builder out);
+  static FileDescriptor decode(wire::Value::Reader in);
 };
 
 /// The arguments that LaunchMessage::init_arguments was filled with. Valid as long as `context`.

@@ -1,0 +1,69 @@
+#include <troupe/error.hpp>
+#include <troupe/launch.hpp>
+
+#include <cerrno>
+#include <sys/stat.h>
+
+namespace troupe {
+
+namespace {
+
+constexpr const char* descriptor_kind = "descriptor";
+
+}  // namespace
+
+LaunchMessage::LaunchMessage(CodeRef entry) {
+  auto launch = message_.initRoot<wire::Launch>();
+  launch.setThunk(entry.offset);
+  launch.setModule(entry.module);
+}
+
+std::size_t LaunchMessage::add_descriptor(int number) {
+  descriptors_.push_back(number);
+  return descriptors_.size() - 1;
+}
+
+ChildContext::ChildContext(std::vector<FileDescriptor> descriptors, std::unique_ptr<Payload> payload)
+    : descriptors_(std::move(descriptors)), payload_(std::move(payload)) {}
+
+ChildContext::~ChildContext() = default;
+
+ChildContext::Payload::Payload(FileDescriptor file) {
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) throw OSError(errno, "reading what this process was started with");
+  const auto bytes = static_cast<std::size_t>(status.st_size);
+  memory_ = Mapping(file.get(), 0, bytes, Mapping::Access::read_only, "what this process was started with");
+  capnp::ReaderOptions limits;
+  limits.traversalLimitInWords = bytes;  // every word eight times; the sender is our own parent
+  limits.nestingLimit = wire_nesting_limit;
+  reader_.emplace(kj::arrayPtr(reinterpret_cast<const capnp::word*>(memory_.data()), bytes / sizeof(capnp::word)),
+                  limits);
+}
+
+wire::Launch::Reader ChildContext::Payload::launch() const {
+  if (reader_) return reader_->getRoot<wire::Launch>();
+  return message_->launch().asReader();
+}
+
+void Codec<FileDescriptor>::encode(const FileDescriptor& descriptor, wire::Value::Builder out) {
+  LaunchMessage* launch = LaunchMessage::Scope::current();
+  if (launch == nullptr)
+    throw CodecError("a file descriptor can only be handed to a process at its start, as an argument of Process");
+  if (!descriptor) throw ValueError("a file descriptor given to a process is empty");
+  auto handle = out.initHandle();
+  handle.setKind(descriptor_kind);
+  handle.initAddress(1)[0].setUint64(launch->add_descriptor(descriptor.get()));
+}
+
+FileDescriptor Codec<FileDescriptor>::decode(wire::Value::Reader in) {
+  ChildContext* context = ArgumentScope::current();
+  if (context == nullptr || !in.isHandle() || in.getHandle().getKind() != descriptor_kind)
+    throw CodecError("expected a file descriptor that was handed to this process at its start");
+  const auto address = in.getHandle().getAddress();
+  const std::uint64_t index = address.size() == 1 && address[0].isUint64() ? address[0].getUint64() : ~0ULL;
+  if (index >= context->descriptors().size() || !context->descriptors()[index])
+    throw CodecError("file descriptor " + std::to_string(index) + " did not come with this process");
+  return std::move(context->descriptors()[index]);
+}
+
+}  // namespace troupe
