@@ -64,11 +64,6 @@ std::vector<FileDescriptor> take_extras(unsigned count) {
   return extras;
 }
 
-void close_on_exec(unsigned count_extras) noexcept {
-  for (int number = child_connection_number; number < first_extra_number + static_cast<int>(count_extras); ++number)
-    ::fcntl(number, F_SETFD, FD_CLOEXEC);
-}
-
 }  // namespace
 
 int run_reporting(const std::function<void()>& code) noexcept {
@@ -89,7 +84,6 @@ void run_started_child() noexcept {
     FileDescriptor connection{child_connection_number};
     auto payload = std::make_unique<ChildContext::Payload>(FileDescriptor{child_payload_number});
     const wire::Launch::Reader launch = payload->launch();
-    close_on_exec(launch.getDescriptors());
     held_lifeline() = hold_lifeline(child_lifeline_number);
     ::close(child_lifeline_number);
 
@@ -110,6 +104,8 @@ void become_executed_child(const char* program_name) noexcept {
   if (::fcntl(child_lifeline_number, F_GETFD) < 0) {
     std::fprintf(stderr, "%s: %s is for the program's own use\n", program_name, child_argument);
     std::exit(2);
+  }
+  for (int number = child_connection_number; ::fcntl(number, F_SETFD, FD_CLOEXEC) == 0; ++number) {
   }
   run_started_child();
 }

@@ -67,6 +67,10 @@ class Nursery {
       throw OSError(errno, "watching a descriptor in the nursery");
   }
 
+  // Before a descriptor is closed: others may hold copies of it (a pidfd goes to the requester, a new process has all
+  // for a moment), and then closing it would not end the watch.
+  void unwatch(int number) { ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, number, nullptr); }
+
   void add_connection(FileDescriptor connection) {
     const int number = connection.get();
     watch(number);
@@ -77,18 +81,20 @@ class Nursery {
     Datagram datagram;
     const int error = receive_datagram(connection, datagram, false);
     if (error == EAGAIN) return;
-    if (error != 0 || datagram.size == 0) {
-      connections_.erase(connection);  // its process has ended
-      return;
-    }
+    if (error != 0 || datagram.size == 0) return drop_connection(connection);  // its process has ended
     try {
       const auto words = kj::arrayPtr(reinterpret_cast<const capnp::word*>(datagram.bytes), datagram.size / 8);
       capnp::FlatArrayMessageReader reader{words};
       answer(connection, reader.getRoot<wire::NurseryRequest>(), datagram);
     } catch (const std::exception& failure) {
       std::fprintf(stderr, "troupe: the nursery drops a connection: %s\n", failure.what());
-      connections_.erase(connection);
+      drop_connection(connection);
     }
+  }
+
+  void drop_connection(int number) {
+    unwatch(number);
+    connections_.erase(number);
   }
 
   void answer(int connection, wire::NurseryRequest::Reader request, Datagram& datagram) {
@@ -163,6 +169,7 @@ class Nursery {
   void forget(int number) {
     [[maybe_unused]] const int error = signal_pidfd(number, SIGKILL);
     wait_for_end(number);
+    unwatch(number);
     children_.erase(number);
   }
 
@@ -181,6 +188,7 @@ class Nursery {
     // Nobody reads it if the process that started this one has ended.
     [[maybe_unused]] const auto written =
         ::write(child->second.status.get(), words.begin(), words.size() * sizeof(capnp::word));
+    unwatch(number);
     children_.erase(child);
   }
 
