@@ -132,7 +132,7 @@ std::string describe_unchecked(wire::Value::Reader value) {
 
 std::string type_text(const std::type_info& type) {
   std::string text = demangle(type.name());
-  replace_all(text, "std::__cxx11::", "std::");
+  replace_all(text, "__cxx11::", "");
   replace_all(text, "std::basic_string<char, std::char_traits<char>, std::allocator<char> >", "std::string");
   replace_all(text, "std::basic_string_view<char, std::char_traits<char> >", "std::string_view");
   for (const char* name : {"std::allocator", "std::less", "std::hash", "std::equal_to", "std::default_delete"}) {
