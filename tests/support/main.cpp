@@ -1,10 +1,15 @@
-// The main of every test program: as a user's would be, with the Runtime first.
+// The main of every test program: as a user's would be, with the Runtime first. Run by a test with a role, the program
+// plays that instead, to be killed or to break a rule.
 
 #include <troupe/runtime.hpp>
 
 #include <gtest/gtest.h>
 
+#include "processes.hpp"
+
 int main(int argc, char** argv) {
+  if (const troupe::test::Role role = troupe::test::requested_role())
+    return role(argc, argv, troupe::test::role_argument());
   const troupe::Runtime runtime{argc, argv};
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
