@@ -398,6 +398,6 @@ TEST_P(TestProcess, test_forkserver_sigint) {
 
 INSTANTIATE_TEST_SUITE_P(P, TestProcess,
                          testing::Values(StartMethod::forkserver, StartMethod::fork, StartMethod::spawn),
-                         [](const auto& info) { return std::string(to_string(info.param)); });
+                         [](const auto& method) { return std::string(to_string(method.param)); });
 
 }  // namespace
