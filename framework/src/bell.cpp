@@ -1,5 +1,6 @@
 #include <troupe/bell.hpp>
 
+#include <algorithm>
 #include <climits>
 #include <ctime>
 #include <linux/futex.h>
@@ -34,14 +35,22 @@ void Bell::sleep(Deadline deadline) noexcept {
   futex_wait(word_, static_cast<std::uint32_t>(Sleeper::thread), deadline);
 }
 
+// The word changes before the sleeper is woken, or it might go to sleep just then; it is cleared only afterwards, so
+// that the mark of a process killed in between has the next ring wake the sleeper.
 void Bell::wake() noexcept {
-  const auto sleeper = static_cast<Sleeper>(word_->exchange(0, std::memory_order_seq_cst));
+  std::uint32_t word = word_->load(std::memory_order_relaxed);
+  do {
+    if (word == 0) return;
+  } while (!word_->compare_exchange_weak(word, word | waking));
+  word |= waking;
+  const auto sleeper = static_cast<Sleeper>(word & ~waking);
   if (sleeper == Sleeper::thread) futex_wake(word_, INT_MAX);
   if (sleeper == Sleeper::event_loop && eventfd_ >= 0) {
     const std::uint64_t one = 1;
     // Fails only when the counter is full, and then the event loop is awake anyhow.
     [[maybe_unused]] const auto written = ::write(eventfd_, &one, sizeof one);
   }
+  word_->compare_exchange_strong(word, 0);
 }
 
 void SpinWait::yield() noexcept { ::sched_yield(); }

@@ -1,11 +1,20 @@
 #include <troupe/error.hpp>
 #include <troupe/file_descriptor.hpp>
 
+#include "descriptors.hpp"
+
 #include <cerrno>
 #include <sys/mman.h>
 #include <unistd.h>
 
 namespace troupe {
+
+namespace {
+
+/// What the kernel takes as the name of a memfd.
+constexpr std::size_t longest_name = 249;
+
+}  // namespace
 
 void FileDescriptor::reset(int number) noexcept {
   if (number_ >= 0) ::close(number_);
@@ -13,7 +22,8 @@ void FileDescriptor::reset(int number) noexcept {
 }
 
 FileDescriptor create_memory_file(const std::string& name, std::size_t bytes) {
-  FileDescriptor file{::memfd_create(name.c_str(), MFD_CLOEXEC)};
+  const std::string shown_name = name.substr(0, longest_name);
+  FileDescriptor file = above_standard(FileDescriptor{::memfd_create(shown_name.c_str(), MFD_CLOEXEC)});
   if (!file) throw OSError(errno, "creating shared memory \"" + name + "\"");
   if (::ftruncate(file.get(), static_cast<off_t>(bytes)) != 0)
     throw OSError(errno, "sizing shared memory \"" + name + "\" to " + std::to_string(bytes) + " bytes");

@@ -3,6 +3,7 @@
 /// \file
 /// How a process sleeps until another one has written something, and how long it looks before it sleeps.
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -16,7 +17,8 @@ inline constexpr Deadline no_deadline = Deadline::max();
 /// A doorbell in shared memory. The sleeper arms it, looks once more, then sleeps; whoever produces rings, which costs
 /// one load unless somebody sleeps. Two kinds of sleepers share one bell: a thread that sleeps in the kernel's futex
 /// queue, and an event loop that watches an eventfd.
-/// Thread: any; one sleeper at a time. Robust: a process killed at any point leaves at most one lost ring, to itself.
+/// Thread: any; one sleeper at a time. Robust: the ring of a process that is killed meanwhile may be lost, the next
+/// ring of another one gets through.
 class Bell {
  public:
   enum class Sleeper : std::uint32_t { none = 0, thread = 1, event_loop = 2 };
@@ -27,14 +29,18 @@ class Bell {
 
   /// Announces a sleeper. What was produced before may not ring: look again after this call, before sleeping.
   void arm(Sleeper sleeper) noexcept {
-    word_->store(static_cast<std::uint32_t>(sleeper), std::memory_order_seq_cst);
+    word_->store(static_cast<std::uint32_t>(sleeper), std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
   }
   /// Takes the announcement back.
   void disarm() noexcept { word_->store(0, std::memory_order_seq_cst); }
-  /// Whether nobody is announced.
-  bool is_disarmed() const noexcept { return word_->load(std::memory_order_relaxed) == 0; }
+  /// Whether nobody is announced whom nobody has rung for yet.
+  bool is_disarmed() const noexcept {
+    const std::uint32_t word = word_->load(std::memory_order_relaxed);
+    return word == 0 || (word & waking) != 0;
+  }
 
-  /// Sleeps until rung, until `deadline`, or for no reason. Blocks. Only after arm(Sleeper::thread).
+  /// Sleeps until rung, until `deadline`, or for no reason. Blocks. Only after arm(Sleeper::thread), again each time.
   void sleep(Deadline deadline) noexcept;
 
   /// Wakes the sleeper if there is one. Never blocks. Everything written before is visible to who wakes up.
@@ -44,6 +50,9 @@ class Bell {
   }
 
  private:
+  /// Set beside the sleeper's kind while somebody is about to wake it.
+  static constexpr std::uint32_t waking = 4;
+
   void wake() noexcept;
 
   Word* word_;
@@ -62,6 +71,7 @@ class SpinWait {
  public:
   /// Longest look. Waking a sleeping process costs 20 to 40 us, so a longer look would waste more than it saves.
   static constexpr std::chrono::nanoseconds longest = std::chrono::microseconds{50};
+  static constexpr std::chrono::nanoseconds shortest = std::chrono::microseconds{3};
 
   /// Returns true as soon as `found()` does, false when the look has lasted long enough.
   template <class Predicate>
@@ -92,12 +102,14 @@ class SpinWait {
     return found();
   }
 
+  /// How long the next look may last.
+  std::chrono::nanoseconds limit() const noexcept { return limit_; }
+
  private:
   static constexpr int looks_before_clock = 64;
   static constexpr int looks_between_yields = 32;
   /// A yield that takes longer than this has let somebody else run: more threads than processors.
   static constexpr std::chrono::nanoseconds crowded = std::chrono::microseconds{4};
-  static constexpr std::chrono::nanoseconds shortest = std::chrono::microseconds{3};
 
   static void pause() noexcept {
 #if defined(__x86_64__) || defined(__i386__)
@@ -108,10 +120,10 @@ class SpinWait {
   }
   static void yield() noexcept;
   void succeeded() noexcept {
-    if (limit_ < longest) limit_ *= 2;
+    limit_ = std::min(2 * limit_, longest);
   }
   void failed() noexcept {
-    if (limit_ > shortest) limit_ /= 2;
+    limit_ = std::max(limit_ / 2, shortest);
   }
 
   std::chrono::nanoseconds limit_ = longest;

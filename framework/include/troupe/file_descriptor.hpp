@@ -35,7 +35,8 @@ class FileDescriptor {
   int number_ = -1;
 };
 
-/// A new memfd of `bytes` zero bytes, closed on exec. `name` shows in /proc/<pid>/fd. Nothing appears in /dev/shm.
+/// A new memfd of `bytes` zero bytes, closed on exec. `name`, as much of it as the system takes,
+/// shows in /proc/<pid>/fd. Nothing appears in /dev/shm.
 /// Thread: any. Errors: OSError naming the step.
 FileDescriptor create_memory_file(const std::string& name, std::size_t bytes);
 

@@ -1,0 +1,137 @@
+#pragma once
+
+/// \file
+/// Processes that tests fork by hand, to try what lies below troupe's own processes: rings, bells, arenas.
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <sched.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <utility>
+
+namespace troupe::test {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool sanitized = true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+inline constexpr bool sanitized = true;
+#else
+inline constexpr bool sanitized = false;
+#endif
+#else
+inline constexpr bool sanitized = false;
+#endif
+
+/// `count`, or a tenth of it where a sanitizer makes everything slow.
+constexpr int rounds(int count) { return sanitized ? count / 10 : count; }
+
+/// Keeps the processor busy for about `steps` nanoseconds, so that two processes meet in ever other places.
+inline void busy_pause(unsigned long steps) {
+  for (unsigned long i = 0; i < steps; ++i) std::atomic_signal_fence(std::memory_order_seq_cst);
+}
+
+/// A process forked from the test. Killed and reaped at the latest when this goes out of scope.
+class Forked {
+ public:
+  /// Runs `body` in a new process. The exit status is 1 if an expectation failed or something was thrown over there.
+  template <class Body>
+  explicit Forked(Body body) : Forked(std::move(body), [] {}) {}
+
+  Forked(const Forked&) = delete;
+  Forked& operator=(const Forked&) = delete;
+  ~Forked() {
+    if (pid_ <= 0) return;
+    kill(SIGKILL);
+    static_cast<void>(wait());
+  }
+
+  pid_t pid() const { return pid_; }
+  void kill(int signal_number) const { ::kill(pid_, signal_number); }
+  /// Waits for the end: the exit status, or minus the signal number.
+  int wait() {
+    int status = 0;
+    while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+    }
+    pid_ = 0;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
+
+ protected:
+  template <class Body, class Before>
+  Forked(Body body, Before before) {
+    std::fflush(nullptr);
+    pid_ = ::fork();
+    if (pid_ != 0) return;
+    before();
+    int status = 1;
+    try {
+      body();
+      status = testing::Test::HasFailure() ? 1 : 0;
+    } catch (const std::exception& error) {
+      std::fprintf(stderr, "forked by the test: %s\n", error.what());
+    }
+    std::fflush(nullptr);
+    ::_exit(status);
+  }
+
+  pid_t pid_ = 0;
+};
+
+/// A forked process that executes one instruction at a time, so that a test can look at what it leaves, or kill it, in
+/// every state there is. Where processes may not be traced, `is_traced` is false.
+class Stepped : public Forked {
+ public:
+  template <class Body>
+  explicit Stepped(Body body) : Forked(std::move(body), [] {
+    if (::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) ::_exit(cannot_trace);
+    ::raise(SIGSTOP);
+  }) {
+    int status = 0;
+    ::waitpid(pid_, &status, 0);
+    traced_ = WIFSTOPPED(status);
+    if (!traced_) pid_ = 0;
+  }
+
+  bool is_traced() const { return traced_; }
+  /// Executes one instruction; false when the process has come to its end.
+  bool step() {
+    int status = 0;
+    if (::ptrace(PTRACE_SINGLESTEP, pid_, nullptr, nullptr) != 0) return false;
+    ::waitpid(pid_, &status, 0);
+    if (WIFSTOPPED(status)) return true;
+    pid_ = 0;
+    return false;
+  }
+
+ private:
+  static constexpr int cannot_trace = 77;
+  bool traced_ = false;
+};
+
+/// Keeps this process and those that it forks on one processor: switching between them is then quick.
+class OnOneProcessor {
+ public:
+  OnOneProcessor() {
+    ::sched_getaffinity(0, sizeof before_, &before_);
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(static_cast<unsigned>(::sched_getcpu()), &one);
+    ::sched_setaffinity(0, sizeof one, &one);
+  }
+  OnOneProcessor(const OnOneProcessor&) = delete;
+  OnOneProcessor& operator=(const OnOneProcessor&) = delete;
+  ~OnOneProcessor() { ::sched_setaffinity(0, sizeof before_, &before_); }
+
+ private:
+  cpu_set_t before_{};
+};
+
+}  // namespace troupe::test
