@@ -1,5 +1,4 @@
 #include <troupe/failure.hpp>
-
 #include <troupe/runtime.hpp>
 
 #include "failure_registry.hpp"
@@ -231,9 +230,9 @@ std::exception_ptr decode_own(wire::Error::Reader in, const std::string& text, c
 
 std::exception_ptr decode_unchecked(wire::Error::Reader in) {
   const RemoteOrigin origin{.type = string_of(in.getType()),
-                      .process = string_of(in.getProcess()),
-                      .pid = in.getPid(),
-                      .task = string_of(in.getTask())};
+                            .process = string_of(in.getProcess()),
+                            .pid = in.getPid(),
+                            .task = string_of(in.getTask())};
   const std::string text = string_of(in.getMessage());
   const std::string category = string_of(in.getCategory());
   // A code of somebody's own category cannot be rebuilt; the class without it would say something else.

@@ -80,8 +80,8 @@ struct Registered {
 constinit std::atomic<const Registered*> newest{nullptr};
 
 const std::error_category* standard_category(std::string_view name) {
-  for (const std::error_category* category : {&std::generic_category(), &std::system_category(),
-                                              &std::iostream_category(), &std::future_category()}) {
+  for (const std::error_category* category :
+       {&std::generic_category(), &std::system_category(), &std::iostream_category(), &std::future_category()}) {
     if (name == category->name()) return category;
   }
   return nullptr;
@@ -91,7 +91,8 @@ const std::error_category* standard_category(std::string_view name) {
 
 void detail::add_exception(const std::type_info& type, const char* name, MakeException make) {
   std::string cxx_name = type_text(type);
-  auto entry = std::make_unique<Registered>(Registered{cxx_name, name != nullptr ? name : cxx_name, make, newest.load()});
+  auto entry =
+      std::make_unique<Registered>(Registered{cxx_name, name != nullptr ? name : cxx_name, make, newest.load()});
   while (!newest.compare_exchange_weak(entry->next, entry.get())) {
   }
   static_cast<void>(entry.release());  // owned by the list from here on

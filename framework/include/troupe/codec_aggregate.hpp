@@ -33,8 +33,8 @@ concept HasBase = std::is_aggregate_v<T> && requires { T{AnyBaseOf<T>{}}; };
 /// Structs whose fields the compiler can enumerate: no constructors, private fields, bases, unions. Fields that are C
 /// arrays are not understood: use std::array.
 template <class T>
-concept Aggregate = std::is_class_v<T> && std::is_aggregate_v<T> && !HasFields<T> && !Sequence<T> && !Set<T> && !Map<T> &&
-                    !HasBase<T>;
+concept Aggregate =
+    std::is_class_v<T> && std::is_aggregate_v<T> && !HasFields<T> && !Sequence<T> && !Set<T> && !Map<T> && !HasBase<T>;
 
 template <class T, class Indices = std::make_index_sequence<boost::pfr::tuple_size_v<T>>>
 struct FieldTypes;
@@ -56,11 +56,11 @@ capnp::List<wire::Value>::Builder init_struct(const std::string& type, std::span
                                               wire::Value::Builder out);
 
 /// The fields of a struct that should have `num_fields`, by position.
-capnp::List<wire::Value>::Reader open_struct(wire::Value::Reader in, const std::string& expected, unsigned num_fields);
+Values open_struct(wire::Value::Reader in, const std::string& expected, unsigned num_fields);
 
 /// The fields of a struct that should have `names`; `order[i]` is where field i lies in the message.
-capnp::List<wire::Value>::Reader open_struct(wire::Value::Reader in, const std::string& expected,
-                                             std::span<const std::string_view> names, std::span<unsigned> order);
+Values open_struct(wire::Value::Reader in, const std::string& expected, std::span<const std::string_view> names,
+                   std::span<unsigned> order);
 
 }  // namespace detail
 
@@ -74,9 +74,8 @@ struct Codec<T> {
     auto fields = detail::init_struct(detail::type_label<T>(), num_fields, out);
     if constexpr (num_fields > 0) {
       unsigned i = 0;
-      boost::pfr::for_each_field(value, [&]<class Field>(const Field& field) {
-        detail::encode_part<Field>(field, fields[i++]);
-      });
+      boost::pfr::for_each_field(
+          value, [&]<class Field>(const Field& field) { detail::encode_part<Field>(field, fields[i++]); });
     }
   }
 
@@ -88,7 +87,7 @@ struct Codec<T> {
 
  private:
   template <std::size_t... I>
-  static T build([[maybe_unused]] const capnp::List<wire::Value>::Reader& fields, std::index_sequence<I...>) {
+  static T build([[maybe_unused]] const detail::Values& fields, std::index_sequence<I...>) {
     std::size_t at = 0;
     [[maybe_unused]] const auto read = [&]<class Field>(std::type_identity<Field>, std::size_t i) -> Field {
       at = i;
@@ -112,10 +111,12 @@ struct Codec<T> {
   static void encode(const T& value, wire::Value::Builder out) {
     const detail::Nesting level;
     auto fields = detail::init_struct(detail::type_label<T>(), names, out);
-    std::apply([&]<class... Field>(const Field&... field) {
-      [[maybe_unused]] unsigned i = 0;
-      (detail::encode_part<Field>(field, fields[i++]), ...);
-    }, FieldAccess::tie(value));
+    std::apply(
+        [&]<class... Field>(const Field&... field) {
+          [[maybe_unused]] unsigned i = 0;
+          (detail::encode_part<Field>(field, fields[i++]), ...);
+        },
+        FieldAccess::tie(value));
   }
 
   static T decode(wire::Value::Reader in) {
@@ -125,9 +126,9 @@ struct Codec<T> {
     T value = FieldAccess::make<T>();
     [[maybe_unused]] unsigned i = 0;
     try {
-      std::apply([&]<class... Field>(Field&... field) {
-        ((field = detail::decode_part<Field>(fields[order[i]]), ++i), ...);
-      }, FieldAccess::tie(value));
+      std::apply(
+          [&]<class... Field>(Field&... field) { ((field = detail::decode_part<Field>(fields[order[i]]), ++i), ...); },
+          FieldAccess::tie(value));
     } catch (const CodecError& error) {
       detail::fail_at_field(names[i], detail::type_label<T>(), error);
     }

@@ -189,10 +189,12 @@ struct TupleCodec {
     } else {
       const Nesting level;
       auto items = out.initList(sizeof...(T));
-      std::apply([&](const T&... item) {
-        unsigned i = 0;
-        (encode_part<T>(item, items[i++]), ...);
-      }, value);
+      std::apply(
+          [&](const T&... item) {
+            unsigned i = 0;
+            (encode_part<T>(item, items[i++]), ...);
+          },
+          value);
     }
   }
 

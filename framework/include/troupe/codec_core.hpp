@@ -22,8 +22,8 @@ namespace troupe {
 ///
 ///     template <>
 ///     struct troupe::Codec<Money> {
-///       static void encode(const Money& money, troupe::wire::Value::Builder out) { troupe::encode(money.cents(), out); }
-///       static Money decode(troupe::wire::Value::Reader in) { return Money{troupe::decode<long>(in)}; }
+///       static void encode(const Money& money, troupe::wire::Value::Builder out) { troupe::encode(money.cents(), out);
+///       } static Money decode(troupe::wire::Value::Reader in) { return Money{troupe::decode<long>(in)}; }
 ///     };
 ///
 /// Thread: any; both functions may run on several threads at once. Either may be left out for a type that travels one
@@ -255,7 +255,8 @@ void encode(const T& value, wire::Value::Builder out) {
 /// but for std::bad_alloc and what a user's codec throws.
 template <class T>
 T decode(wire::Value::Reader in) {
-  static_assert(std::is_same_v<T, std::remove_cvref_t<T>>, "troupe: decode to a plain type, without const or reference");
+  static_assert(std::is_same_v<T, std::remove_cvref_t<T>>,
+                "troupe: decode to a plain type, without const or reference");
   detail::require_codec<detail::Direction::decode, T>();
   if constexpr (Decodable<T>) {
     if constexpr (std::is_arithmetic_v<T>) {

@@ -74,8 +74,14 @@ struct PackedList {
 /// Opens a packed list. Returns false when `in` is something else. Errors: CodecError, kj::Exception.
 bool open_packed(wire::Value::Reader in, PackedList& out);
 
+using Values = capnp::List<wire::Value>::Reader;
+
+/// Returns `list` if the message holds bytes for its items: eight bytes must not stand for 500 million objects.
+/// Errors: CodecError.
+Values backed(Values list);
+
 /// Opens a list of Values whose length the message really holds. Errors: CodecError, kj::Exception.
-capnp::List<wire::Value>::Reader open_list(wire::Value::Reader in, std::string_view expected);
+Values open_list(wire::Value::Reader in, std::string_view expected);
 
 /// The same for a map. `in` must be one.
 capnp::List<wire::Entry>::Reader open_map(wire::Value::Reader in);
@@ -165,7 +171,8 @@ class ItemsReader {
   /// Errors: CodecError naming the item.
   T operator[](std::size_t index) const {
     if constexpr (detail::Viewable<T>) {
-      if (direct_ != nullptr) [[likely]] return direct_[index];
+      if (direct_ != nullptr) [[likely]]
+        return direct_[index];
     }
     return decode_at(index);
   }
@@ -207,7 +214,7 @@ class ItemsReader {
   const T* direct_ = nullptr;
   std::size_t size_ = 0;
   detail::PackedList packed_;
-  capnp::List<wire::Value>::Reader values_;
+  detail::Values values_;
 };
 
 namespace detail {
@@ -270,9 +277,9 @@ void append_items(wire::Value::Reader in, Container& out, std::string_view expec
 
 }  // namespace detail
 
-/// Writes `count` items from an input iterator as a list: packed when they are numbers (one memcpy when they lie side by
-/// side), one Value each otherwise.
-/// Thread: any. Errors: as encode; what the iterator throws. `out` is then incomplete: discard it.
+/// Writes `count` items from an input iterator as a list: packed when they are numbers (one memcpy when they lie side
+/// by side), one Value each otherwise. Thread: any. Errors: as encode; what the iterator throws. `out` is then
+/// incomplete: discard it.
 template <class Iterator>
 void encode_items(Iterator first, std::size_t count, wire::Value::Builder out) {
   using T = std::iter_value_t<Iterator>;

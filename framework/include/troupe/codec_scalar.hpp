@@ -37,7 +37,8 @@ constexpr bool fits(std::int64_t source) noexcept {
     const T there = static_cast<T>(source);
     return there < static_cast<T>(9223372036854775808.0) && static_cast<std::int64_t>(there) == source;
   } else if constexpr (std::is_signed_v<T>) {
-    return source >= std::int64_t{std::numeric_limits<T>::min()} && source <= std::int64_t{std::numeric_limits<T>::max()};
+    return source >= std::int64_t{std::numeric_limits<T>::min()} &&
+           source <= std::int64_t{std::numeric_limits<T>::max()};
   } else {
     return source >= 0 && static_cast<std::uint64_t>(source) <= std::uint64_t{std::numeric_limits<T>::max()};
   }
@@ -235,12 +236,12 @@ namespace detail {
 
 /// Periods that the wire can name: whole seconds, or a whole number of ticks in a second. That is all of std::chrono's.
 template <class Period>
-concept WirePeriod = (Period::num == 1 || Period::den == 1) && Period::num <= std::numeric_limits<std::int32_t>::max() &&
-                     Period::den <= std::numeric_limits<std::int32_t>::max();
+concept WirePeriod =
+    (Period::num == 1 || Period::den == 1) && Period::num <= std::numeric_limits<std::int32_t>::max() &&
+    Period::den <= std::numeric_limits<std::int32_t>::max();
 
 template <WirePeriod Period>
-inline constexpr std::int32_t wire_unit =
-    static_cast<std::int32_t>(Period::den == 1 ? Period::num : -Period::den);
+inline constexpr std::int32_t wire_unit = static_cast<std::int32_t>(Period::den == 1 ? Period::num : -Period::den);
 
 /// Ticks of a duration on the wire, in `unit`; exact. Errors: CodecError when the wire's duration is no whole number of
 /// them, or too many for 64 bits.

@@ -31,8 +31,7 @@ namespace troupe {
 struct FieldAccess {
   /// Whether T itself lists its fields; a list inherited from its base would leave out what T adds.
   template <class T>
-  static constexpr auto listed(int)
-      -> decltype(std::is_same_v<decltype(std::declval<T&>().troupe_self()), T*>) {
+  static constexpr auto listed(int) -> decltype(std::is_same_v<decltype(std::declval<T&>().troupe_self()), T*>) {
     return std::is_same_v<decltype(std::declval<T&>().troupe_self()), T*>;
   }
   template <class T>
@@ -73,9 +72,9 @@ consteval std::array<std::string_view, Size> split_names(std::string_view all) {
 }  // namespace troupe
 
 /// Lists the fields of a class that travel, inside the class.
-#define TROUPE_FIELDS(...)                                                                \
-  friend struct ::troupe::FieldAccess;                                                    \
-  auto troupe_self() { return this; }                                                     \
-  auto troupe_tie_fields() { return ::std::tie(__VA_ARGS__); }                            \
-  auto troupe_tie_fields() const { return ::std::tie(__VA_ARGS__); }                      \
+#define TROUPE_FIELDS(...)                                           \
+  friend struct ::troupe::FieldAccess;                               \
+  auto troupe_self() { return this; }                                \
+  auto troupe_tie_fields() { return ::std::tie(__VA_ARGS__); }       \
+  auto troupe_tie_fields() const { return ::std::tie(__VA_ARGS__); } \
   static constexpr ::std::string_view troupe_field_names() { return #__VA_ARGS__; }
