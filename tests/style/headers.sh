@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Checks that every public header can be the first include of a file, and be included twice, without a warning.
-# Usage: headers.sh COMPILER GENERATED_INCLUDE_DIR INCLUDE_DIR...
+# Usage: headers.sh INCLUDE_DIR... -- COMPILER OPTION...
 set -euo pipefail
-compiler=$1
+include_dirs=()
+while [[ "$1" != -- ]]; do
+  include_dirs+=("$1")
+  shift
+done
 shift
-options=(-std=c++20 -fsyntax-only -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
-for folder in "$@"; do options+=("-I$folder"); done
-shift
+compile=("$@" "${include_dirs[@]/#/-I}" -std=c++20 -fsyntax-only -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
 
 check() {
   printf '#include <troupe/%s>\n#include <troupe/%s>\n' "$1" "$1" | "${@:2}" -x c++ - ||
@@ -14,5 +16,5 @@ check() {
 }
 export -f check
 
-find "$@" -name '*.hpp' -path '*/troupe/*' -printf '%P\0' | sed -z 's|^troupe/||' | sort -z |
-  xargs -0 -P 2 -I HEADER bash -c 'check "$@"' check HEADER "$compiler" "${options[@]}"
+find "${include_dirs[@]}" -name '*.hpp' -path '*/troupe/*' -printf '%P\0' | sed -z 's|^troupe/||' | sort -z |
+  xargs -0 -P 2 -I HEADER bash -c 'check "$@"' check HEADER "${compile[@]}"
