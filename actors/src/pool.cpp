@@ -9,7 +9,6 @@ namespace troupe {
 Pool::Pool(PoolOptions options) : core_(detail::PoolCore::create(options)) {}
 
 Pool::~Pool() {
-  if (!core_) return;  // moved from
   if (core_->state() == detail::PoolCore::State::running)
     get_logger().warning("unclosed running pool {}: call close() and join(), or terminate()", core_->name());
   core_->terminate();

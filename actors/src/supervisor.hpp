@@ -125,6 +125,7 @@ class Supervisor final : public Actor {
   unsigned submitted_since_drain_ = 0;
   bool balance_timer_set_ = false;
   unsigned failed_starts_ = 0;        // in a row: workers that ended before they were ready, or could not be started
+  Pump::Id kill_timer_ = 0;           // set by terminate
   bool closed_ = false;
   bool stopping_ = false;             // workers were told to end
   bool terminated_ = false;

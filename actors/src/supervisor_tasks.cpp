@@ -127,6 +127,7 @@ WorkerSlot* Supervisor::choose_for_short() const {
       awake = slot.get();
     }
   }
+  if (awake == nullptr && asleep == nullptr) return choose_for_long();  // all are still starting
   if (awake != nullptr && (task_time_.backlog_ns(awake->in_flight.size()) < wake_ns || awake->in_flight.empty()))
     return awake;
   if (asleep != nullptr) return asleep;

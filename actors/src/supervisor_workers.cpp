@@ -107,8 +107,8 @@ void Supervisor::on_terminate() {
   fail_all(std::make_exception_ptr(Cancelled(core_.name() + " was terminated before the task was done")));
   kill_workers(SIGTERM);
   if (has_workers())
-    Pump::instance().call_at(std::chrono::steady_clock::now() + terminate_grace,
-                             [core = Ref<PoolCore>::share(&core_)] { core->tell(kill_rest); });
+    kill_timer_ = Pump::instance().call_at(std::chrono::steady_clock::now() + terminate_grace,
+                                           [core = Ref<PoolCore>::share(&core_)] { core->tell(kill_rest); });
   check_all_gone();
 }
 
@@ -140,6 +140,7 @@ void Supervisor::check_all_gone() {
   for (const auto& slot : core_.slots())
     if (slot->child || slot->starting) return;
   gone_ = true;
+  if (kill_timer_ != 0) Pump::instance().cancel(kill_timer_);
   core_.all_gone();
 }
 

@@ -54,7 +54,6 @@ class Pool {
   ~Pool();
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
-  Pool(Pool&&) noexcept = default;
 
   /// Calls `callable(arguments...)` in a worker and waits for the result. Blocks.
   /// Errors: those of AsyncResult::get; ValueError when the pool is closed; those of encoding the arguments.

@@ -1,0 +1,311 @@
+// The cases of CPython's _TestPool (flavour P) that concern what the pool does, under their names and for every start
+// method. What each pins down is restated in one line.
+
+#include <troupe/pool.hpp>
+
+#include <troupe/error.hpp>
+#include <troupe/log.hpp>
+#include <troupe/process.hpp>
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+#include <ranges>
+#include <string>
+#include <thread>
+#include <tuple>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+using troupe::Pool;
+using troupe::PoolOptions;
+using troupe::StartMethod;
+
+int sqr(int x) { return x * x; }
+int sqr_after(int x, int milliseconds) {
+  std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+  return x * x;
+}
+int mul(int x, int y) { return x * y; }
+
+std::vector<int> numbers(int count) {
+  std::vector<int> all(static_cast<std::size_t>(count));
+  std::iota(all.begin(), all.end(), 0);
+  return all;
+}
+
+std::vector<int> squares(int count) {
+  auto all = numbers(count);
+  for (int& x : all) x *= x;
+  return all;
+}
+
+std::vector<std::pair<int, int>> pairs(int count) {
+  std::vector<std::pair<int, int>> all;
+  for (int i = 0; i < count; ++i) all.emplace_back(i, i + 1);
+  return all;
+}
+
+template <class T>
+std::vector<T> collect(troupe::ResultIterator<T> results) {
+  std::vector<T> all;
+  for (const T& value : results) all.push_back(value);
+  return all;
+}
+
+// A range of `count` numbers that throws when it is asked for the one at `bad`.
+auto throwing_at(int bad, int count) {
+  return std::views::iota(0, count) | std::views::transform([bad](int i) {
+           if (i == bad) throw troupe::ValueError("a bad item at " + std::to_string(bad));
+           return i;
+         });
+}
+
+class TestPool : public testing::TestWithParam<StartMethod> {
+ protected:
+  Pool pool{PoolOptions{.workers = 4, .start_method = GetParam(), .name = {}}};
+
+  void TearDown() override { pool.terminate(); }
+};
+
+TEST_P(TestPool, test_apply) {
+  EXPECT_EQ(pool.apply(sqr, 5), 25);
+  EXPECT_EQ(pool.apply(sqr_after, 3, 0), 9);
+}
+
+TEST_P(TestPool, test_map) {
+  EXPECT_EQ(pool.map(sqr, numbers(10)), squares(10));
+  EXPECT_EQ(pool.map(sqr, numbers(100), 20), squares(100));
+}
+
+TEST_P(TestPool, test_starmap) {
+  std::vector<int> expected;
+  for (const auto& [x, y] : pairs(100)) expected.push_back(x * y);
+  EXPECT_EQ(pool.starmap(mul, pairs(10)), std::vector<int>(expected.begin(), expected.begin() + 10));
+  EXPECT_EQ(pool.starmap(mul, pairs(100), 20), expected);
+}
+
+TEST_P(TestPool, test_starmap_async) {
+  std::vector<int> expected;
+  for (const auto& [x, y] : pairs(100)) expected.push_back(x * y);
+  EXPECT_EQ(pool.starmap_async(mul, pairs(100)).get(), expected);
+}
+
+TEST_P(TestPool, test_map_async) { EXPECT_EQ(pool.map_async(sqr, numbers(100)).get(), squares(100)); }
+
+// map_async over nothing is ready at once, not when some worker has looked at it.
+TEST_P(TestPool, test_map_chunksize) {
+  const auto result = pool.map_async(sqr, std::vector<int>{}, 1);
+  EXPECT_TRUE(result.wait(100ms));
+  EXPECT_TRUE(result.get().empty());
+}
+
+// An input that throws makes map throw the same error, and the pool stays usable.
+TEST_P(TestPool, test_map_handle_iterable_exception) {
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_THROW(pool.map(sqr, throwing_at(0, 10)), troupe::ValueError);
+    EXPECT_THROW(pool.map(sqr, throwing_at(4, 10)), troupe::ValueError);
+    EXPECT_THROW(pool.map(sqr, throwing_at(4, 10), 2), troupe::ValueError);
+    EXPECT_EQ(pool.map(sqr, numbers(10)), squares(10));
+  }
+}
+
+TEST_P(TestPool, test_async) {
+  const auto result = pool.apply_async(sqr_after, 7, 100);
+  EXPECT_EQ(result.get(), 49);
+}
+
+// A timed get ends with TimeoutError while the task goes on; terminate and join do not wait for it.
+TEST_P(TestPool, test_async_timeout) {
+  const auto result = pool.apply_async(sqr_after, 6, 30'000);
+  EXPECT_THROW(result.get(100ms), troupe::TimeoutError);
+  const auto before = std::chrono::steady_clock::now();
+  pool.terminate();
+  pool.join();
+  EXPECT_LT(std::chrono::steady_clock::now() - before, 20s);
+}
+
+TEST_P(TestPool, test_imap) {
+  EXPECT_EQ(collect(pool.imap(sqr, numbers(10))), squares(10));
+  auto results = pool.imap(sqr, numbers(10));
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(results.next(), i * i);
+  EXPECT_EQ(results.next(), std::nullopt);
+  EXPECT_EQ(results.next(), std::nullopt);
+  EXPECT_EQ(collect(pool.imap(sqr, numbers(1000), 100)), squares(1000));
+}
+
+// The results of what was read before come first, then the error; an unfinished chunk is lost.
+TEST_P(TestPool, test_imap_handle_iterable_exception) {
+  auto at_once = pool.imap(sqr, throwing_at(0, 10));
+  EXPECT_THROW(at_once.next(), troupe::ValueError);
+
+  auto at_three = pool.imap(sqr, throwing_at(3, 10));
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(at_three.next(), i * i);
+  EXPECT_THROW(at_three.next(), troupe::ValueError);
+
+  auto in_twos = pool.imap(sqr, throwing_at(7, 20), 2);
+  for (int i = 0; i < 6; ++i) EXPECT_EQ(in_twos.next(), i * i);
+  EXPECT_THROW(in_twos.next(), troupe::ValueError);
+
+  auto in_fours = pool.imap(sqr, throwing_at(7, 20), 4);
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(in_fours.next(), i * i);
+  EXPECT_THROW(in_fours.next(), troupe::ValueError);
+}
+
+TEST_P(TestPool, test_imap_unordered) {
+  auto sorted = [](std::vector<int> values) {
+    std::ranges::sort(values);
+    return values;
+  };
+  EXPECT_EQ(sorted(collect(pool.imap_unordered(sqr, numbers(10)))), squares(10));
+  EXPECT_EQ(sorted(collect(pool.imap_unordered(sqr, numbers(1000), 100))), squares(1000));
+}
+
+TEST_P(TestPool, test_imap_unordered_handle_iterable_exception) {
+  auto at_once = pool.imap_unordered(sqr, throwing_at(0, 10));
+  EXPECT_THROW(at_once.next(), troupe::ValueError);
+  auto at_three = pool.imap_unordered(sqr, throwing_at(3, 10));
+  int sum = 0;
+  for (int i = 0; i < 3; ++i) sum += at_three.next().value();
+  EXPECT_EQ(sum, 0 + 1 + 4);
+  EXPECT_THROW(at_three.next(), troupe::ValueError);
+}
+
+TEST_P(TestPool, test_make_pool) {
+  EXPECT_THROW(Pool(-1), troupe::ValueError);
+  EXPECT_THROW(Pool(0), troupe::ValueError);
+  Pool three{PoolOptions{.workers = 3, .start_method = GetParam(), .name = {}}};
+  EXPECT_EQ(three.worker_pids().size(), 3U);
+  three.close();
+  three.join();
+}
+
+TEST_P(TestPool, test_empty_iterable) {
+  const std::vector<int> nothing;
+  EXPECT_EQ(pool.map(sqr, nothing), nothing);
+  EXPECT_EQ(collect(pool.imap(sqr, nothing)), nothing);
+  EXPECT_EQ(collect(pool.imap_unordered(sqr, nothing)), nothing);
+  EXPECT_EQ(pool.map_async(sqr, nothing).get(), nothing);
+}
+
+// Leaving a pool's scope is terminate: join works afterwards, new work is an error that says why.
+TEST_P(TestPool, test_context) {
+  EXPECT_EQ(pool.map(sqr, numbers(10)), squares(10));
+  pool.terminate();
+  pool.join();
+  EXPECT_THROW(pool.map_async(sqr, numbers(10)), troupe::ValueError);
+  EXPECT_THROW(pool.imap(sqr, numbers(10)), troupe::ValueError);
+  EXPECT_THROW(pool.apply(sqr, 1), troupe::ValueError);
+}
+
+int throw_runtime_error(int) { throw std::runtime_error("foo"); }
+
+TEST_P(TestPool, test_wrapped_exception) {
+  EXPECT_THROW(pool.apply(throw_runtime_error, 1), std::runtime_error);
+  try {
+    pool.apply(throw_runtime_error, 1);
+  } catch (const std::exception& error) {
+    EXPECT_NE(std::string(error.what()).find("foo"), std::string::npos) << error.what();
+  }
+}
+
+int throw_much_after(int seconds) {
+  std::this_thread::sleep_for(std::chrono::seconds(seconds));
+  throw troupe::ValueError(std::string(1024 * 1024, 'x'));
+}
+
+// Both tasks end before map throws, and the large errors block nothing.
+TEST_P(TestPool, test_map_no_failfast) {
+  const auto before = std::chrono::steady_clock::now();
+  EXPECT_THROW(pool.map(throw_much_after, std::vector<int>{0, 1}), troupe::ValueError);
+  EXPECT_GT(std::chrono::steady_clock::now() - before, 900ms);
+  pool.close();
+  pool.join();
+}
+
+TEST_P(TestPool, test_resource_warning) {
+  testing::internal::CaptureStderr();
+  troupe::log_to_stderr(30);
+  { const Pool unclosed{PoolOptions{.workers = 1, .start_method = GetParam(), .name = "forgotten"}}; }
+  const std::string unclosed_text = testing::internal::GetCapturedStderr();
+  EXPECT_NE(unclosed_text.find("unclosed running pool forgotten"), std::string::npos) << unclosed_text;
+
+  testing::internal::CaptureStderr();
+  {
+    Pool closed{PoolOptions{.workers = 1, .start_method = GetParam(), .name = "closed"}};
+    closed.close();
+    closed.join();
+  }
+  EXPECT_EQ(testing::internal::GetCapturedStderr().find("unclosed"), std::string::npos);
+}
+
+// --- Rules of the suite ---
+
+TEST_P(TestPool, states_are_running_closed_terminated) {
+  EXPECT_THROW(pool.join(), troupe::ValueError);
+  pool.close();
+  pool.close();
+  EXPECT_THROW(pool.apply_async(sqr, 1), troupe::ValueError);
+  pool.join();
+  pool.join();
+  pool.terminate();
+  pool.terminate();
+  pool.join();
+}
+
+TEST_P(TestPool, successful_before_ready_is_a_misuse) {
+  const auto result = pool.apply_async(sqr_after, 2, 5'000);
+  EXPECT_THROW(result.successful(), troupe::ValueError);
+  const auto good = pool.apply_async(sqr, 2);
+  good.wait();
+  EXPECT_TRUE(good.successful());
+  const auto bad = pool.apply_async(throw_runtime_error, 2);
+  bad.wait();
+  EXPECT_FALSE(bad.successful());
+}
+
+int throw_at_five(int x) {
+  if (x == 5) throw troupe::KeyError("five");
+  return x;
+}
+
+// With chunksize 1 imap goes on after a task that threw; with larger chunks it ends there.
+TEST_P(TestPool, imap_goes_on_after_a_task_that_threw) {
+  auto singles = pool.imap(throw_at_five, numbers(8));
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(singles.next(), i);
+  EXPECT_THROW(singles.next(), troupe::KeyError);
+  EXPECT_EQ(singles.next(), 6);
+  EXPECT_EQ(singles.next(), 7);
+  EXPECT_EQ(singles.next(), std::nullopt);
+
+  auto chunks = pool.imap(throw_at_five, numbers(8), 4);
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(chunks.next(), i);
+  EXPECT_THROW(chunks.next(), troupe::KeyError);
+  EXPECT_EQ(chunks.next(), std::nullopt);
+}
+
+TEST_P(TestPool, imap_next_with_timeout) {
+  auto results = pool.imap([](int x) { return sqr_after(x, 300); }, std::vector<int>{3});
+  EXPECT_THROW(results.next(1ms), troupe::TimeoutError);
+  EXPECT_EQ(results.next(), 9);
+}
+
+bool is_daemonic(int) { return troupe::current_process().daemon(); }
+
+TEST_P(TestPool, workers_are_daemonic) { EXPECT_TRUE(pool.apply(is_daemonic, 0)); }
+
+TEST_P(TestPool, chunksize_zero_is_a_misuse) {
+  EXPECT_THROW(pool.map(sqr, numbers(3), 0), troupe::ValueError);
+  EXPECT_THROW(pool.imap(sqr, numbers(3), 0), troupe::ValueError);
+  EXPECT_THROW(pool.imap_unordered(sqr, numbers(3), 0), troupe::ValueError);
+}
+
+INSTANTIATE_TEST_SUITE_P(StartMethods, TestPool,
+                         testing::Values(StartMethod::fork, StartMethod::forkserver, StartMethod::spawn),
+                         [](const auto& method) { return std::string(troupe::to_string(method.param)); });
+
+}  // namespace
