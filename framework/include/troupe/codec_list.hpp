@@ -171,44 +171,55 @@ class ItemsReader {
   /// Errors: CodecError naming the item.
   T operator[](std::size_t index) const {
     if constexpr (detail::Viewable<T>) {
-      if (direct_ != nullptr) [[likely]]
-        return direct_[index];
+      return direct_ != nullptr ? direct_[index] : convert_at(packed_, values_, index);
+    } else {
+      return decode_at(packed_, values_, index);
     }
-    return decode_at(index);
   }
 
   /// The items side by side, null unless the list is a packed one of exactly T.
   const T* data() const noexcept { return direct_; }
 
  private:
+  // No address of a member is given away, here or in decode_at, so that a loop keeps them in registers and the compiler
+  // sees a plain array.
   void open(wire::Value::Reader in, std::string_view expected) {
     // Data is a list of numbers, but not of anything else: 16 MiB of bytes are no million of objects.
-    if ((detail::Packable<T> || !in.isData()) && detail::open_packed(in, packed_)) {
-      size_ = packed_.size;
+    detail::PackedList packed;
+    if ((detail::Packable<T> || !in.isData()) && detail::open_packed(in, packed)) {
+      packed_ = packed;
+      size_ = packed.size;
       if constexpr (detail::Viewable<T>) {
-        if (packed_.kind == detail::packed_kind<T>()) direct_ = reinterpret_cast<const T*>(packed_.items);
+        if (packed.kind == detail::packed_kind<T>()) direct_ = reinterpret_cast<const T*>(packed.items);
       }
     } else {
-      values_ = detail::open_list(in, expected);
-      size_ = values_.size();
+      const detail::Values values = detail::open_list(in, expected);
+      values_ = values;
+      size_ = values.size();
     }
   }
 
-  T decode_at(std::size_t index) const {
+  static T decode_at(detail::PackedList packed, detail::Values values, std::size_t index) {
     try {
-      if (packed_.kind == wire::Value::NONE) return detail::decode_part<T>(values_[static_cast<unsigned>(index)]);
+      if (packed.kind == wire::Value::NONE) return detail::decode_part<T>(values[static_cast<unsigned>(index)]);
       if constexpr (detail::Packable<T>) {
-        return detail::packed_at<T>(packed_, index);
+        return detail::packed_at<T>(packed, index);
       } else if constexpr (ViewsMessage<T>) {
-        detail::fail_shape(detail::type_label<T>(), detail::PackedItem(packed_, index).value());
+        detail::fail_shape(detail::type_label<T>(), detail::PackedItem(packed, index).value());
       } else {
-        return detail::decode_part<T>(detail::PackedItem(packed_, index).value());
+        return detail::decode_part<T>(detail::PackedItem(packed, index).value());
       }
     } catch (const CodecError& error) {
       detail::fail_at_item(index, error);
     } catch (const kj::Exception& error) {
       detail::fail_decoding(error, detail::type_label<T>());
     }
+  }
+
+  /// The unusual way, kept out of the loops of the usual one.
+  [[gnu::noinline, gnu::cold]] static T convert_at(detail::PackedList packed, detail::Values values,
+                                                   std::size_t index) {
+    return decode_at(packed, values, index);
   }
 
   const T* direct_ = nullptr;
