@@ -1,0 +1,229 @@
+// Measures one named row of the benchmark table with troupe and prints its figure.
+// Usage: troupe_bench ROW, for example: troupe_bench pool_apply_hot
+
+#include <troupe/context.hpp>
+#include <troupe/pool.hpp>
+#include <troupe/process.hpp>
+#include <troupe/runtime.hpp>
+
+#include "figure.hpp"
+#include "proc_figures.hpp"
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <latch>
+#include <ranges>
+#include <set>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <unistd.h>
+#include <vector>
+
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr int num_workers = 2;
+constexpr std::size_t num_batches = 5;
+
+int square(int x) { return x * x; }
+
+/// For items that are too large to be squared.
+int remainder_squared(int x) { return square(x % 1000); }
+
+void nothing() {}
+
+std::size_t num_bytes(std::span<const std::byte> bytes) { return bytes.size(); }
+
+void work_for(milliseconds duration) { std::this_thread::sleep_for(duration); }
+
+pid_t pid_after(milliseconds duration) {
+  std::this_thread::sleep_for(duration);
+  return ::getpid();
+}
+
+/// A figure counts only if the work was done right.
+void expect(bool right, const char* what) {
+  if (!right) throw std::logic_error(std::string("wrong result: ") + what);
+}
+
+/// A pool whose end at the end of its scope is meant.
+class ScopedPool : public troupe::Pool {
+ public:
+  using Pool::Pool;
+  ScopedPool(const ScopedPool&) = delete;
+  ScopedPool& operator=(const ScopedPool&) = delete;
+  ~ScopedPool() { terminate(); }
+};
+
+using IntResults = std::vector<decltype(std::declval<troupe::Pool&>().apply_async(square, 1))>;
+
+/// Submits squares of 0..count-1 modulo 1000, waits for all and checks the last.
+void async_batch(troupe::Pool& pool, int count) {
+  IntResults results;
+  results.reserve(static_cast<std::size_t>(count));
+  for (int i = 0; i < count; ++i) results.push_back(pool.apply_async(square, i % 1000));
+  int last = 0;
+  for (auto& result : results) last = result.get();
+  expect(last == square((count - 1) % 1000), "apply_async");
+}
+
+double async_rate(int workers) {
+  constexpr int count = 200'000;
+  ScopedPool pool{workers};
+  return count / bench::median_seconds(num_batches, [&] { async_batch(pool, count); });
+}
+
+double pool_apply_hot() {
+  constexpr int count = 50'000;
+  ScopedPool pool{num_workers};
+  const double seconds = bench::median_seconds(num_batches, [&] {
+    for (int i = 0; i < count; ++i) expect(pool.apply(square, i % 1000) == square(i % 1000), "apply");
+  });
+  return seconds / count * 1e6;
+}
+
+double pool_apply_parked() {
+  ScopedPool pool{num_workers};
+  std::vector<double> times(200);
+  for (double& time : times) {
+    std::this_thread::sleep_for(milliseconds{2});
+    time = bench::seconds_of([&] { expect(pool.apply(square, 3) == 9, "apply"); });
+  }
+  return bench::median(std::move(times)) * 1e6;
+}
+
+double pool_async() { return async_rate(num_workers); }
+
+double pool_async_16_workers() { return async_rate(16); }
+
+double pool_async_4_submitters() {
+  constexpr int num_submitters = 4;
+  constexpr int count = 50'000;
+  ScopedPool pool{num_workers};
+  const double seconds = bench::median_seconds(num_batches, [&] {
+    std::vector<std::jthread> submitters;
+    for (int i = 0; i < num_submitters; ++i) submitters.emplace_back([&] { async_batch(pool, count); });
+  });
+  return num_submitters * count / seconds;
+}
+
+double pool_imap() {
+  constexpr int count = 200'000;
+  const auto items = std::views::iota(0, count);
+  ScopedPool pool{num_workers};
+  const double seconds = bench::median_seconds(num_batches, [&] {
+    int num_items = 0;
+    for (const int y : pool.imap(remainder_squared, items)) expect(y == remainder_squared(num_items++), "imap");
+    expect(num_items == count, "imap");
+  });
+  return count / seconds;
+}
+
+double pool_map_ints() {
+  std::vector<int> items(10'000'000);
+  for (std::size_t i = 0; i < items.size(); ++i) items[i] = static_cast<int>(i % 1000);
+  ScopedPool pool{num_workers};
+  const double seconds = bench::median_seconds(num_batches, [&] {
+    const std::vector<int> squares = pool.map(square, items);
+    expect(squares.size() == items.size() && squares.back() == square(items.back()), "map");
+  });
+  return static_cast<double>(items.size()) / seconds;
+}
+
+double pool_arg_64mib() {
+  const std::vector<std::byte> data(std::size_t{64} << 20U, std::byte{7});
+  ScopedPool pool{num_workers};
+  const auto call = [&] { expect(pool.apply(num_bytes, data) == data.size(), "64 MiB argument"); };
+  call();
+  return static_cast<double>(data.size()) / bench::median_seconds(11, call) / 1e9;
+}
+
+double process_start_join() {
+  return 1e3 * bench::median_seconds(100, [] {
+           troupe::Process process{nothing};
+           process.start();
+           process.join();
+           expect(process.exitcode() == 0, "exit code");
+         });
+}
+
+double process_start_join_spawn() {
+  return 1e3 * bench::median_seconds(30, [] {
+           troupe::Process process = troupe::get_context("spawn").process(nothing);
+           process.start();
+           process.join();
+           expect(process.exitcode() == 0, "exit code");
+         });
+}
+
+double pool_idle_cpu() {
+  constexpr std::chrono::seconds idle{3};
+  ScopedPool pool{8};
+  async_batch(pool, 10'000);
+  std::this_thread::sleep_for(milliseconds{500});
+  // This process is read last before and first afterwards, so that the reading itself does not count.
+  std::vector<pid_t> others = bench::process_tree();
+  const std::vector<pid_t> self{others.back()};
+  others.pop_back();
+  expect(others.size() >= 8, "fewer processes than workers");
+  std::uint64_t before = bench::cpu_nanoseconds(others);
+  before += bench::cpu_nanoseconds(self);
+  std::this_thread::sleep_for(idle);
+  std::uint64_t after = bench::cpu_nanoseconds(self);
+  after += bench::cpu_nanoseconds(others);
+  return static_cast<double>(after - before) / std::chrono::duration<double, std::nano>(idle).count() * 100;
+}
+
+double worker_private_memory() {
+  ScopedPool pool{num_workers};
+  async_batch(pool, 10'000);
+  std::vector<milliseconds> waits(8, milliseconds{20});
+  std::uint64_t largest = 0;
+  for (const pid_t worker : pool.map(pid_after, waits, 1)) largest = std::max(largest, bench::private_bytes(worker));
+  return static_cast<double>(largest) / (1 << 20);
+}
+
+double queued_task_memory() {
+  constexpr int count = 1'000'000;
+  ScopedPool pool{num_workers};
+  async_batch(pool, 10'000);
+  std::vector<decltype(pool.apply_async(work_for, milliseconds{}))> busy;
+  for (int i = 0; i < num_workers; ++i) {
+    busy.push_back(pool.apply_async(work_for, std::chrono::minutes{10}));
+    std::this_thread::sleep_for(milliseconds{10});  // the next one then finds this worker taken
+  }
+  const std::uint64_t before = bench::resident_bytes();
+  IntResults results;
+  results.reserve(count);
+  for (int i = 0; i < count; ++i) results.push_back(pool.apply_async(square, i % 1000));
+  const std::uint64_t after = bench::resident_bytes();
+  expect(!busy.front().ready() && !results.back().ready(), "the tasks are not queued");
+  return static_cast<double>(after - before) / count;
+}
+
+constexpr bench::Row rows[] = {
+    {"pool_apply_hot", "us", pool_apply_hot},
+    {"pool_apply_parked", "us", pool_apply_parked},
+    {"pool_async", "tasks/s", pool_async},
+    {"pool_async_4_submitters", "tasks/s", pool_async_4_submitters},
+    {"pool_async_16_workers", "tasks/s", pool_async_16_workers},
+    {"pool_imap", "items/s", pool_imap},
+    {"pool_map_ints", "items/s", pool_map_ints},
+    {"pool_arg_64mib", "GB/s", pool_arg_64mib},
+    {"process_start_join", "ms", process_start_join},
+    {"process_start_join_spawn", "ms", process_start_join_spawn},
+    {"pool_idle_cpu", "% of a core", pool_idle_cpu},
+    {"worker_private_memory", "MiB", worker_private_memory},
+    {"queued_task_memory", "B/task", queued_task_memory},
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const troupe::Runtime runtime{argc, argv};
+  return bench::run_row(rows, {argv, static_cast<std::size_t>(argc)});
+}
