@@ -34,6 +34,7 @@ RingReader::Status RingReader::peek(Frame& frame) noexcept {
   const std::uint64_t available = tail - head_;
   if (available > ring_bytes || available < sizeof(FrameHeader)) return Status::corrupt;
   std::byte* place = data_ + head_ % ring_bytes;
+  if (reinterpret_cast<std::uintptr_t>(place) % frame_alignment != 0) return Status::corrupt;
   // Fetch both lines of a small frame at once, the first for writing (its state), instead of one after the other.
   __builtin_prefetch(place, 1);
   __builtin_prefetch(place + frame_alignment, 0);
@@ -43,7 +44,7 @@ RingReader::Status RingReader::peek(Frame& frame) noexcept {
   if (words > max_frame_bytes / sizeof(std::uint64_t) || segments > max_frame_bytes / sizeof(SegmentRef))
     return Status::corrupt;
   const std::size_t bytes = frame_bytes(words, segments);
-  if (bytes > available || reinterpret_cast<std::uintptr_t>(place) % frame_alignment != 0) return Status::corrupt;
+  if (bytes > available) return Status::corrupt;
   const std::byte* table = place + sizeof(FrameHeader);
   frame.header = header;
   frame.segments = {reinterpret_cast<const SegmentRef*>(table), segments};

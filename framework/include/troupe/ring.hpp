@@ -78,9 +78,10 @@ class RingWriter {
   /// Where a frame of up to `bytes` may be built, null while there is no room. Never blocks.
   std::byte* try_reserve(std::size_t bytes) noexcept {
     if (tail_ + bytes - head_ > ring_bytes) {
-      head_ = control_->head.load(std::memory_order_acquire);
+      const std::uint64_t head = control_->head.load(std::memory_order_acquire);
       // A head beyond the tail is a reader gone mad; it counts as a full ring.
-      if (head_ > tail_ || tail_ + bytes - head_ > ring_bytes) return nullptr;
+      if (head > tail_ || tail_ + bytes - head > ring_bytes) return nullptr;
+      head_ = head;
     }
     return data_ + tail_ % ring_bytes;
   }
@@ -102,7 +103,7 @@ class RingWriter {
   RingControl* control_ = nullptr;
   std::byte* data_ = nullptr;
   std::uint64_t tail_ = 0;  // what control_->tail says
-  std::uint64_t head_ = 0;  // what control_->head said when last looked at
+  std::uint64_t head_ = 0;  // what control_->head said when there last was room
 };
 
 /// The reading end. Thread: caller, but `has_data` is for any thread.
