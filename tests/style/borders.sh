@@ -47,4 +47,9 @@ complain 'a sample includes a private header:' "$(includes '"(.*/)(framework|act
 complain 'a public header without #pragma once:' \
   "$(grep -LE '^#pragma once$' framework/include/troupe/*.hpp $(find actors/include -name '*.hpp') || true)"
 
+complain 'a public header that its CMakeLists.txt does not list, so that it is not installed:' \
+  "$(for header in {framework,actors}/include/troupe/*.hpp; do
+       [[ ! -e "$header" ]] || grep -qF "${header#*/}" "${header%%/*}/CMakeLists.txt" || echo "$header"
+     done)"
+
 exit $failed

@@ -18,4 +18,6 @@ int main(int argc, char** argv) {
   std::cout << "squares:";
   for (const int y : pool.map(square, std::views::iota(0, 4))) std::cout << ' ' << y;
   std::cout << '\n';
+  pool.close();
+  pool.join();
 }
