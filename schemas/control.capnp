@@ -15,7 +15,7 @@ struct NurseryRequest {
 }
 
 struct Start {
-  # Descriptors beside it, in order: payload (a memfd holding one Launch), status pipe (write end, stays with the
+  # Descriptors beside it, in order: payload (a memfd holding one Launch), status socket (stays with the
   # nursery), lifeline of the requester (read end), working directory, then standard output and standard error as far
   # as the flags say, then those of `Launch.descriptors`.
   executable @0 :Text;      # only for spawn: the program to execute; empty: this one
@@ -60,7 +60,7 @@ struct Launch {
 }
 
 struct ExitReport {
-  # What the nursery writes into the status pipe of a process when that has ended.
+  # What the nursery writes into the status socket of a process when that has ended.
   pid @0 :Int32;
   exitcode @1 :Int32;       # >= 0: exit status; < 0: minus the signal number
   dumpedCore @2 :Bool;

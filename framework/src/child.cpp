@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <csignal>
 #include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 namespace troupe {
@@ -41,12 +42,12 @@ bool wait_readable(int descriptor, Deadline deadline) {
 
 }  // namespace
 
-// Reads the nursery's report. If there is none, the nursery has died and the process with it, or in a moment.
+// Reads the nursery's report and leaves it there, so that the sentinel stays readable. If there is none, the nursery has died and the process with it, or in a moment.
 std::optional<int> Child::State::poll_status() {
   alignas(8) std::array<std::byte, 256> bytes{};
   ssize_t size = 0;
   do {
-    size = ::read(status.get(), bytes.data(), bytes.size());
+    size = ::recv(status.get(), bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT);
   } while (size < 0 && errno == EINTR);
   if (size < 0) return std::nullopt;
   if (size == 0) {

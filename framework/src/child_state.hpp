@@ -18,11 +18,11 @@ struct Child::State {
   bool daemon = false;
   pid_t pid = 0;
   FileDescriptor pidfd;
-  FileDescriptor status;  // read end of the status pipe; empty for a process that was forked by this one
+  FileDescriptor status;  // this end of the status socket; empty for a process that was forked by this one
 
   std::mutex mutex;
   std::optional<int> exitcode;  // guarded
-  bool nursery_died = false;    // guarded: the status pipe ended without a report
+  bool nursery_died = false;    // guarded: the status socket ended without a report
 
   std::optional<int> poll();
   /// What becomes readable when `poll` has something new to say.

@@ -52,30 +52,29 @@ void fill(wire::Launch::Builder launch, const LaunchSpec& spec, const Identity& 
   launch.setDescriptors(static_cast<std::uint32_t>(spec.descriptors.size()));
 }
 
-void write_all(int file, kj::ArrayPtr<const kj::byte> bytes, const std::string& purpose) {
+void write_all(int file, kj::ArrayPtr<const kj::byte> bytes) {
   while (bytes.size() > 0) {
     const ssize_t written = ::write(file, bytes.begin(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) throw OSError(errno, purpose);
+    if (written < 0) throw OSError(errno, "writing its arguments");
     bytes = bytes.slice(static_cast<std::size_t>(written), bytes.size());
   }
 }
 
 // The message as a file: segment table, then the segments, without gathering them in memory first.
-FileDescriptor write_payload(capnp::MessageBuilder& message, const std::string& name) {
-  const std::string purpose = "starting " + name + ": writing its arguments";
+FileDescriptor write_payload(capnp::MessageBuilder& message) {
   FileDescriptor file = above_standard(create_memory_file("troupe-launch", 0));
-  if (!file) throw OSError(errno, purpose);
+  if (!file) throw OSError(errno, "writing its arguments");
   const auto segments = message.getSegmentsForOutput();
   std::vector<std::uint32_t> table{static_cast<std::uint32_t>(segments.size() - 1)};
   for (const auto& segment : segments) {
     if (segment.size() > std::numeric_limits<std::uint32_t>::max())
-      throw ValueError("starting " + name + ": an argument is larger than 32 GiB");
+      throw ValueError("an argument of a process is larger than 32 GiB");
     table.push_back(static_cast<std::uint32_t>(segment.size()));
   }
   if (table.size() % 2 == 1) table.push_back(0);
-  write_all(file.get(), kj::arrayPtr(table.data(), table.size()).asBytes(), purpose);
-  for (const auto& segment : segments) write_all(file.get(), segment.asBytes(), purpose);
+  write_all(file.get(), kj::arrayPtr(table.data(), table.size()).asBytes());
+  for (const auto& segment : segments) write_all(file.get(), segment.asBytes());
   return file;
 }
 
@@ -91,12 +90,12 @@ std::shared_ptr<Child::State> new_state(const LaunchSpec& spec) {
 std::shared_ptr<Child::State> launch_by_nursery(Self& me, const LaunchSpec& spec) {
   const Identity child = identity_for(spec);
   fill(spec.message->launch(), spec, child);
-  const FileDescriptor payload = write_payload(spec.message->message(), spec.name);
+  const FileDescriptor payload = write_payload(spec.message->message());
   const FileDescriptor directory = above_standard(FileDescriptor{::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC)});
-  if (!directory) throw OSError(errno, "starting " + spec.name + ": opening the working directory");
+  if (!directory) throw OSError(errno, "opening the working directory");
 
   const std::lock_guard lock{me.launch_mutex};
-  auto [status_read, status_write] = make_pipe("making the status pipe of a process");
+  auto [status, nursery_status] = make_socket_pair("making its status socket");
   capnp::MallocMessageBuilder request;
   auto start = request.initRoot<wire::NurseryRequest>().initStart();
   start.setSpawn(spec.method == StartMethod::spawn);
@@ -104,16 +103,16 @@ std::shared_ptr<Child::State> launch_by_nursery(Self& me, const LaunchSpec& spec
   start.setDescriptors(static_cast<std::uint32_t>(spec.descriptors.size()));
   start.setHasOutput(is_open(STDOUT_FILENO));
   start.setHasErrors(is_open(STDERR_FILENO));
-  std::vector<int> numbers{payload.get(), status_write.get(), me.lifeline.read_end(), directory.get()};
+  std::vector<int> numbers{payload.get(), nursery_status.get(), me.lifeline.read_end(), directory.get()};
   if (start.getHasOutput()) numbers.push_back(STDOUT_FILENO);
   if (start.getHasErrors()) numbers.push_back(STDERR_FILENO);
   numbers.insert(numbers.end(), spec.descriptors.begin(), spec.descriptors.end());
 
   auto state = new_state(spec);
-  NurseryLink::Started started = me.nursery.start(request, numbers, spec.name);
+  NurseryLink::Started started = me.nursery.start(request, numbers);
   state->pid = started.pid;
   state->pidfd = above_standard(std::move(started.pidfd));
-  state->status = std::move(status_read);
+  state->status = std::move(status);
   return state;
 }
 
@@ -125,9 +124,9 @@ std::shared_ptr<Child::State> launch_by_fork(Self& me, const LaunchSpec& spec) {
   const int lifeline = me.lifeline.read_end();
   const int connection = me.nursery.number();
   FileDescriptor place{::open("/dev/null", O_RDONLY | O_CLOEXEC)};  // tells before the fork whether there is one more
-  if (!place) throw OSError(errno, "starting " + spec.name + ": opening its pidfd");
+  if (!place) throw OSError(errno, "opening its pidfd");
   state->pid = ::fork();
-  if (state->pid < 0) throw OSError(errno, "starting " + spec.name + ": fork");
+  if (state->pid < 0) throw OSError(errno, "fork");
   if (state->pid == 0) run_forked_child(spec, std::move(child), lifeline, connection);
   place.reset();
   state->pidfd = above_standard(FileDescriptor{open_pidfd(state->pid)});
@@ -136,7 +135,7 @@ std::shared_ptr<Child::State> launch_by_fork(Self& me, const LaunchSpec& spec) {
     ::kill(state->pid, SIGKILL);
     while (::waitpid(state->pid, nullptr, 0) < 0 && errno == EINTR) {
     }
-    throw OSError(error, "starting " + spec.name + ": opening its pidfd");
+    throw OSError(error, "opening its pidfd");
   }
   return state;
 }
@@ -151,9 +150,12 @@ void check(const LaunchSpec& spec) {
   if (spec.descriptors.size() > max_launch_descriptors)
     throw ValueError("process \"" + spec.name + "\" is given " + std::to_string(spec.descriptors.size()) +
                      " descriptors, at most " + std::to_string(max_launch_descriptors) + " can be passed at its start");
+}
+
+void check_descriptors(const LaunchSpec& spec) {
   for (const int number : spec.descriptors)
     if (!is_open(number))
-      throw OSError(EBADF, "starting " + spec.name + ": passing descriptor " + std::to_string(number));
+      throw OSError(EBADF, "passing descriptor " + std::to_string(number));
 }
 
 // Remembers a process for the end of this one, and forgets those that have ended; now and then, when it is worth it.
@@ -171,9 +173,14 @@ void remember(Self& me, const std::shared_ptr<Child::State>& child) {
 Child Child::launch(const LaunchSpec& spec) {
   Self& me = self();
   check(spec);
-  auto state = spec.method == StartMethod::fork ? launch_by_fork(me, spec) : launch_by_nursery(me, spec);
-  remember(me, state);
-  return Child{std::move(state)};
+  try {
+    check_descriptors(spec);
+    auto state = spec.method == StartMethod::fork ? launch_by_fork(me, spec) : launch_by_nursery(me, spec);
+    remember(me, state);
+    return Child{std::move(state)};
+  } catch (const OSError& error) {
+    throw OSError::from_text(error.errno_value(), "starting " + spec.name + ": " + error.what());
+  }
 }
 
 }  // namespace troupe

@@ -5,7 +5,7 @@
 ///
 ///     main process ──requests──► nursery ──fork──► process, process, ...
 ///          │  ▲                     │ reaps              │
-///          │  └───── exit report ───┘ (status pipe)      │
+///          │  └──── exit report ────┘ (status socket)     │
 ///          └──────────── lifeline ───────────────────────┘ kills them when the main process dies
 
 #include <troupe/file_descriptor.hpp>

@@ -30,7 +30,7 @@ struct ChildPlan {
   int errors = -1;  // the same
   std::vector<int> extras{};
 
-  /// Reads a request and the descriptors that came with it; `status` takes over the status pipe, the others are
+  /// Reads a request and the descriptors that came with it; `status` takes over the status socket, the others are
   /// borrowed. False when they do not match.
   [[nodiscard]] bool read(wire::Start::Reader request, std::vector<FileDescriptor>& received, FileDescriptor& status);
 };

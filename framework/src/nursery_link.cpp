@@ -60,42 +60,36 @@ bool NurseryLink::reopen_if_dead() {
   return true;
 }
 
-NurseryLink::Started NurseryLink::exchange(capnp::MessageBuilder& request, std::span<const int> descriptors,
-                                           const std::string& purpose) {
+NurseryLink::Started NurseryLink::start(capnp::MessageBuilder& request, std::span<const int> descriptors) {
   if (parents_) introduce();
   int error = send_request(connection_.get(), request, descriptors);
   if ((error == EPIPE || error == ECONNRESET) && reopen_if_dead())
     error = send_request(connection_.get(), request, descriptors);
-  if (error == EPIPE || error == ECONNRESET) throw OSError(error, purpose + ": the nursery has ended");
-  if (error == EMSGSIZE) throw OSError(error, purpose + ": the path of the executable is too long");
-  if (error != 0) throw OSError(error, purpose + ": sending the request to the nursery");
-  return receive_reply(purpose);
+  if (error == EPIPE || error == ECONNRESET) throw OSError(error, "the nursery has ended");
+  if (error == EMSGSIZE) throw OSError(error, "the path of the executable is too long");
+  if (error != 0) throw OSError(error, "sending the request to the nursery");
+  return receive_reply();
 }
 
-NurseryLink::Started NurseryLink::receive_reply(const std::string& purpose) {
+NurseryLink::Started NurseryLink::receive_reply() {
   Datagram datagram;
   const int error = receive_datagram(connection_.get(), datagram, true);
   if (error != 0 || datagram.size == 0)
-    throw OSError(error != 0 ? error : ECONNRESET, purpose + ": the nursery ended before it answered");
+    throw OSError(error != 0 ? error : ECONNRESET, "the nursery ended before it answered");
   const auto words = kj::arrayPtr(reinterpret_cast<const capnp::word*>(datagram.bytes), datagram.size / 8);
   capnp::FlatArrayMessageReader reader{words};
   const auto reply = reader.getRoot<wire::NurseryReply>();
   if (reply.isFailure()) {
     const auto failure = reply.getFailure();
-    throw OSError(failure.getErrno(), purpose + ": " + failure.getStep().cStr());
+    throw OSError(failure.getErrno(), failure.getStep().cStr());
   }
   Started started{.pid = reply.getPid(), .pidfd = {}};
   if (!datagram.descriptors.empty()) started.pidfd = std::move(datagram.descriptors.front());
   if (started.pid != 0 && !started.pidfd) {
     ::kill(started.pid, SIGKILL);
-    throw OSError(EMFILE, purpose + ": receiving its pidfd");
+    throw OSError(EMFILE, "receiving its pidfd");
   }
   return started;
-}
-
-NurseryLink::Started NurseryLink::start(capnp::MessageBuilder& request, std::span<const int> descriptors,
-                                        const std::string& name) {
-  return exchange(request, descriptors, "starting " + name);
 }
 
 void NurseryLink::send_preload(CodeRef function) {
@@ -103,7 +97,7 @@ void NurseryLink::send_preload(CodeRef function) {
   auto preload = request.initRoot<wire::NurseryRequest>().initPreload();
   preload.setOffset(function.offset);
   preload.setModule(function.module);
-  exchange(request, {}, "preloading in the nursery");
+  start(request, {});
 }
 
 void NurseryLink::preload(CodeRef function) {

@@ -36,15 +36,15 @@ class NurseryLink {
   /// The number behind use or use_parents, -1 when there is none.
   int number() const noexcept { return parents_ ? parents_.get() : connection_.get(); }
 
-  /// Sends a start request. Errors: OSError naming the step that failed and `name`.
-  Started start(capnp::MessageBuilder& request, std::span<const int> descriptors, const std::string& name);
+  /// Sends a start request. Errors: OSError naming the step that failed.
+  Started start(capnp::MessageBuilder& request, std::span<const int> descriptors);
+  /// Errors: OSError.
   void preload(CodeRef function);
   /// Closes the connection and waits for the nursery to end; kills it if it does not. Main process only, at its end.
   void close(Lifeline& lifeline) noexcept;
 
  private:
-  Started exchange(capnp::MessageBuilder& request, std::span<const int> descriptors, const std::string& purpose);
-  Started receive_reply(const std::string& purpose);
+  Started receive_reply();
   void introduce();
   bool reopen_if_dead();
   void end_nursery() noexcept;

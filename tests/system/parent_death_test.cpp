@@ -1,0 +1,159 @@
+// When a process is killed, everything it started dies with it, whatever that was doing.
+
+#include <troupe/context.hpp>
+#include <troupe/process.hpp>
+#include <troupe/runtime.hpp>
+
+#include "support/processes.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <sstream>
+#include <string>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+using namespace troupe;
+using namespace troupe::test;
+
+void busy(const FileDescriptor& line) {
+  send_text(line, std::to_string(::getpid()));
+  for (std::atomic<unsigned> i = 0;; ++i) {
+  }
+}
+void stopped(const FileDescriptor& line) {
+  send_text(line, std::to_string(::getpid()));
+  ::raise(SIGSTOP);
+}
+void deaf(const FileDescriptor& line) {
+  for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGIO}) std::signal(number, SIG_IGN);
+  sigset_t all;
+  ::sigfillset(&all);
+  ::sigprocmask(SIG_SETMASK, &all, nullptr);
+  send_text(line, std::to_string(::getpid()));
+  for (;;) ::pause();
+}
+void start_all(StartMethod method, const FileDescriptor& line, int generations);
+void parent_of_more(const FileDescriptor& line, int generations) {
+  send_text(line, std::to_string(::getpid()));
+  start_all(get_start_method(), line, generations);
+  for (;;) ::pause();
+}
+
+/// Starts one process of every kind, in as many generations; each says its pid on the line.
+void start_all(StartMethod method, const FileDescriptor& line, int generations) {
+  const Context context = get_context(method);
+  const auto start = [&](bool daemon, auto target, auto... arguments) {
+    Process process = context.process(ProcessOptions{.daemon = daemon}, target, copy_of(line), arguments...);
+    process.start();
+  };
+  for (const bool daemon : {false, true}) {
+    start(daemon, busy);
+    start(daemon, stopped);
+    start(daemon, deaf);
+  }
+  if (generations > 1) start(false, parent_of_more, generations - 1);
+}
+
+constexpr int processes_per_generation = 6;
+constexpr int num_generations = 2;
+constexpr int num_processes = num_generations * processes_per_generation + num_generations - 1;
+
+int run_family(int argc, char** argv, const std::string& method) {
+  const Runtime runtime{argc, argv};
+  auto [mine, theirs] = make_line();
+  start_all(start_method_named(method), theirs, num_generations);
+  for (int i = 0; i < num_processes; ++i) std::printf("%s ", receive_text(mine).c_str());
+  std::puts("");
+  std::fflush(stdout);
+  for (;;) ::pause();
+}
+const bool family = add_role("family", run_family);
+
+std::vector<pid_t> read_pids(const std::string& line) {
+  std::istringstream text{line};
+  std::vector<pid_t> pids;
+  for (pid_t pid = 0; text >> pid;) pids.push_back(pid);
+  return pids;
+}
+
+class ParentDeath : public testing::TestWithParam<StartMethod> {};
+
+// Killed with SIGKILL, the main process takes all its processes along within a second.
+TEST_P(ParentDeath, OfTheMainProcessEndsAllProcesses) {
+  static_cast<void>(family);
+  Program program{"family", std::string(to_string(GetParam()))};
+  std::vector<pid_t> pids = read_pids(program.read_line());
+  ASSERT_EQ(pids.size(), static_cast<std::size_t>(num_processes));
+  for (const pid_t pid : pids) EXPECT_TRUE(is_running(pid));
+
+  ::kill(program.pid(), SIGKILL);
+  EXPECT_EQ(still_running_after(pids, 1s), std::vector<pid_t>{});
+  EXPECT_EQ(program.wait(), -SIGKILL);
+}
+
+// A process in the middle takes its own processes along, and nobody else's.
+TEST_P(ParentDeath, OfAProcessEndsItsProcessesOnly) {
+  auto [mine, theirs] = make_line();
+  auto [my_other, their_other] = make_line();
+  Process parent{ProcessOptions{.start_method = GetParam()}, parent_of_more, std::move(theirs), 1};
+  parent.start();
+  Process sibling{ProcessOptions{.daemon = true, .start_method = GetParam()}, busy, std::move(their_other)};
+  sibling.start();
+  std::vector<pid_t> pids;
+  for (int i = 0; i < processes_per_generation + 1; ++i) pids.push_back(std::stoi(receive_text(mine)));
+  receive_text(my_other);
+
+  parent.kill();
+  parent.join();
+  EXPECT_EQ(still_running_after(pids, 1s), std::vector<pid_t>{});
+  EXPECT_TRUE(sibling.is_alive());
+  sibling.kill();
+  sibling.join();
+}
+
+int die_while_starting(int argc, char** argv, const std::string&) {
+  const Runtime runtime{argc, argv};
+  auto [mine, theirs] = make_line();
+  Process killer{ProcessOptions{.start_method = StartMethod::fork}, [] {
+                   ::usleep(3000);
+                   ::kill(::getppid(), SIGKILL);
+                 }};
+  killer.start();
+  for (;;) {
+    Process process{busy, copy_of(theirs)};
+    process.start();
+    std::printf("%d\n", *process.pid());
+    std::fflush(stdout);
+  }
+}
+const bool dying = add_role("die while starting", die_while_starting);
+
+// Even processes that were just being started when it happened.
+TEST(ParentDeathDuringStart, LeavesNothingBehind) {
+  static_cast<void>(dying);
+  for (int i = 0; i < 20; ++i) {
+    Program program{"die while starting"};
+    std::vector<pid_t> pids;
+    for (std::string line = program.read_line(); line != "end of output"; line = program.read_line()) {
+      ASSERT_NE(line, "timeout");
+      pids.push_back(std::stoi(line));
+    }
+    EXPECT_EQ(program.wait(), -SIGKILL);
+    EXPECT_EQ(still_running_after(pids, 1s), std::vector<pid_t>{});
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(By, ParentDeath,
+                         testing::Values(StartMethod::forkserver, StartMethod::fork, StartMethod::spawn),
+                         [](const auto& method) { return std::string(to_string(method.param)); });
+
+}  // namespace

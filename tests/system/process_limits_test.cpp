@@ -1,0 +1,86 @@
+// When the system has no more processes to give: an error that names it, and everything works afterwards.
+
+#include <troupe/context.hpp>
+#include <troupe/error.hpp>
+#include <troupe/process.hpp>
+#include <troupe/runtime.hpp>
+
+#include "support/processes.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <string>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <vector>
+
+namespace {
+
+using namespace troupe;
+using namespace troupe::test;
+using testing::HasSubstr;
+
+/// A user id that nobody else uses: the limit counts all processes of a user, and does not bind root.
+constexpr uid_t lonely_user = 61'234;
+
+/// Starts processes until it fails, says how, ends them all and starts one more.
+int exhaust_processes(int argc, char** argv, const std::string& method) {
+  if (::geteuid() == 0 && ::setresuid(lonely_user, lonely_user, lonely_user) != 0) return 1;
+  const Runtime runtime{argc, argv};
+  set_start_method(method);
+  rlimit limit{.rlim_cur = 12, .rlim_max = 12};
+  // The nursery is the one that forks, so the limit has to hold there: it is inherited by what is executed or forked.
+  ::prlimit(::getpid(), RLIMIT_NPROC, &limit, nullptr);
+  for (pid_t nursery = ::getpid(); method != "fork" && nursery == ::getpid();) {
+    auto [mine, theirs] = make_line();
+    Process asker{[](const FileDescriptor& line) { send_text(line, std::to_string(::getppid())); }, std::move(theirs)};
+    asker.start();
+    nursery = std::stoi(receive_text(mine));
+    asker.join();
+    if (::prlimit(nursery, RLIMIT_NPROC, &limit, nullptr) != 0) return 2;
+  }
+
+  std::vector<Process> processes;
+  try {
+    for (int i = 0; i < 100; ++i) {
+      Process process{ProcessOptions{.name = "Process-" + std::to_string(i)}, [] { ::pause(); }};
+      process.start();
+      processes.push_back(std::move(process));
+    }
+    std::puts("no limit");
+  } catch (const OSError& error) {
+    std::printf("%d %s\n", error.errno_value(), error.what());
+  }
+  for (const Process& process : processes) process.kill();
+  for (const Process& process : processes) process.join();
+  Process another{[] {}};
+  another.start();
+  another.join();
+  std::printf("%zu then %d\n", processes.size(), another.exitcode().value_or(-1));
+  return 0;
+}
+const bool exhausting = add_role("exhaust processes", exhaust_processes);
+
+class ProcessLimit : public testing::TestWithParam<StartMethod> {};
+
+TEST_P(ProcessLimit, IsReportedByNameAndHarmsNothing) {
+  static_cast<void>(exhausting);
+  if (::geteuid() != 0) GTEST_SKIP() << "this user may have other processes, which the limit would count";
+  Program program{"exhaust processes", std::string(to_string(GetParam()))};
+  const std::string report = program.read_line();
+  EXPECT_THAT(report, testing::StartsWith(std::to_string(EAGAIN) + " starting Process-")) << program.errors();
+  EXPECT_THAT(report, HasSubstr(": fork: "));
+  const std::string afterwards = program.read_line();
+  EXPECT_THAT(afterwards, HasSubstr(" then 0"));
+  EXPECT_THAT(afterwards, testing::Not(testing::StartsWith("0 ")));
+  EXPECT_EQ(program.wait(), 0) << program.errors();
+}
+
+INSTANTIATE_TEST_SUITE_P(By, ProcessLimit,
+                         testing::Values(StartMethod::forkserver, StartMethod::fork, StartMethod::spawn),
+                         [](const auto& method) { return std::string(to_string(method.param)); });
+
+}  // namespace
