@@ -38,6 +38,24 @@ std::size_t checked_workers(const PoolOptions& options) {
   return static_cast<std::size_t>(workers);
 }
 
+sigset_t current_signal_mask() {
+  sigset_t mask;
+  ::pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+  return mask;
+}
+
+/// Gives this thread another signal mask while it lives.
+class SignalMask {
+ public:
+  explicit SignalMask(const sigset_t& mask) { ::pthread_sigmask(SIG_SETMASK, &mask, &before_); }
+  ~SignalMask() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalMask(const SignalMask&) = delete;
+  SignalMask& operator=(const SignalMask&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
 }  // namespace
 
 PoolCore::PoolCore(const PoolOptions& options)
@@ -47,6 +65,7 @@ PoolCore::PoolCore(const PoolOptions& options)
       page_file_(create_memory_file("troupe-" + name_, page_bytes)),
       page_(page_file_.get(), 0, page_bytes, Mapping::Access::read_write, "a pool's page"),
       eventfd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      signal_mask_(current_signal_mask()),
       generation_(generation()) {
   detail::at_child_start([] { ++generation(); });
   if (!eventfd_) throw OSError(errno, "making the doorbell of " + name_);
@@ -98,6 +117,8 @@ PoolCore::Launched PoolCore::launch(const WorkerSlot& slot) {
       .descriptors = {slot.file.get(), page_file_.get(), task_arena_.file(), arena_file.get(), eventfd_.get()},
       .message = std::make_shared<LaunchMessage>(worker_entry()),
       .closure = {}};
+  // New processes inherit the mask of the thread that starts them, and the pump blocks everything.
+  const SignalMask creator{signal_mask_};
   return {Child::launch(spec), std::move(arena)};
 }
 

@@ -12,8 +12,10 @@
 #include "worker_slot.hpp"
 
 #include <atomic>
+#include <csignal>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -103,6 +105,7 @@ class PoolCore final : public Shared {
   std::unique_ptr<WaitingRoom> waiting_room_;
   ActorRef supervisor_;
   Pump::Id bell_watch_ = 0;
+  const sigset_t signal_mask_;  // of the thread that made this
   const int generation_;      // which process made this
   std::mutex gone_mutex_;
   Ref<AllGone> gone_;         // guarded by gone_mutex_; refers back to this object until all workers have ended

@@ -42,7 +42,8 @@ bool wait_readable(int descriptor, Deadline deadline) {
 
 }  // namespace
 
-// Reads the nursery's report and leaves it there, so that the sentinel stays readable. If there is none, the nursery has died and the process with it, or in a moment.
+// Reads the nursery's report and leaves it there, so that the sentinel stays readable. If there is none, the nursery has
+// died and the process with it, or in a moment.
 std::optional<int> Child::State::poll_status() {
   alignas(8) std::array<std::byte, 256> bytes{};
   ssize_t size = 0;
@@ -96,8 +97,16 @@ void Child::State::send_signal(int number) {
 pid_t Child::pid() const noexcept { return state_->pid; }
 int Child::pidfd() const noexcept { return state_->pidfd.get(); }
 int Child::sentinel() const noexcept { return state_->status ? state_->status.get() : state_->pidfd.get(); }
-std::optional<int> Child::poll_exitcode() const { return state_->poll(); }
-std::optional<int> Child::wait(Deadline deadline) const { return state_->wait(deadline); }
+std::optional<int> Child::poll_exitcode() const {
+  const auto exitcode = state_->poll();
+  if (exitcode) forget_child(*state_);
+  return exitcode;
+}
+std::optional<int> Child::wait(Deadline deadline) const {
+  const auto exitcode = state_->wait(deadline);
+  if (exitcode) forget_child(*state_);
+  return exitcode;
+}
 void Child::send_signal(int number) const { state_->send_signal(number); }
 
 }  // namespace troupe

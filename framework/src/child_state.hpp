@@ -35,4 +35,8 @@ struct Child::State {
   std::optional<int> poll_own_child();
 };
 
+/// Takes a process whose end has been seen off the list of those that the end of this one waits for, so that its
+/// descriptors are closed with the last handle. Not with `mutex` held.
+void forget_child(const Child::State& child) noexcept;
+
 }  // namespace troupe

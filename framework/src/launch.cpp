@@ -158,7 +158,8 @@ void check_descriptors(const LaunchSpec& spec) {
       throw OSError(EBADF, "passing descriptor " + std::to_string(number));
 }
 
-// Remembers a process for the end of this one, and forgets those that have ended; now and then, when it is worth it.
+// Remembers a process for the end of this one. Now and then, when it is worth it, looks for those that have ended
+// without anybody asking.
 void remember(Self& me, const std::shared_ptr<Child::State>& child) {
   const std::lock_guard lock{me.children_mutex};
   if (me.children.size() >= me.sweep_at) {
@@ -169,6 +170,17 @@ void remember(Self& me, const std::shared_ptr<Child::State>& child) {
 }
 
 }  // namespace
+
+void forget_child(const Child::State& child) noexcept {
+  Self* me = find_self();
+  if (me == nullptr) return;
+  std::shared_ptr<Child::State> forgotten;  // its descriptors are closed after the lock
+  const std::lock_guard lock{me->children_mutex};
+  const auto found = std::ranges::find_if(me->children, [&](const auto& other) { return other.get() == &child; });
+  if (found == me->children.end()) return;
+  forgotten = std::move(*found);
+  me->children.erase(found);
+}
 
 Child Child::launch(const LaunchSpec& spec) {
   Self& me = self();

@@ -8,6 +8,8 @@
 #include <troupe/error.hpp>
 #include <troupe/process.hpp>
 
+#include "support/processes.hpp"
+
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -23,6 +25,7 @@
 #include <memory>
 #include <numeric>
 #include <ranges>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -34,6 +37,7 @@ using troupe::AsyncResult;
 using troupe::Pool;
 using troupe::PoolOptions;
 using troupe::WorkerDied;
+using troupe::test::is_running;
 
 int square(int x) { return x * x; }
 
@@ -45,14 +49,6 @@ bool comes_true(const std::function<bool()>& condition, std::chrono::millisecond
     std::this_thread::yield();
   }
   return true;
-}
-
-// Whether a process still does anything; one that nobody has reaped yet does not.
-bool exists(pid_t pid) {
-  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
-  std::string text;
-  if (!std::getline(stat, text)) return false;
-  return text.at(text.rfind(')') + 2) != 'Z';
 }
 
 std::size_t count_entries(const char* folder) {
@@ -151,6 +147,33 @@ TEST(PoolFaults, AnIdleWorkerThatIsKilledIsReplaced) {
   expect_works(pool, 2);
 }
 
+pid_t parent_of(pid_t pid) {
+  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+  std::string text;
+  std::getline(stat, text);
+  std::istringstream after_name(text.substr(text.rfind(')') + 2));
+  char state = 0;
+  pid_t parent = 0;
+  after_name >> state >> parent;
+  return parent;
+}
+
+// The nursery takes its processes along; the pool gets new ones from a new nursery.
+TEST(PoolFaults, TheNurserysDeathCostsOnlyRunningTasks) {
+  Pool pool{2};
+  expect_works(pool, 2);
+  // A task that has begun: its worker stops itself, which can be seen from here.
+  const auto running = pool.apply_async([](int x) { return ::raise(SIGSTOP), x; }, 1);
+  const auto pids = pool.worker_pids();
+  ASSERT_TRUE(comes_true(
+      [&] { return std::ranges::any_of(pids, [](pid_t pid) { return troupe::test::process_state(pid) == 'T'; }); }));
+  const pid_t nursery = parent_of(pids.at(0));
+  ASSERT_NE(nursery, ::getpid());
+  ::kill(nursery, SIGKILL);
+  EXPECT_THROW(running.get(20s), WorkerDied);
+  expect_works(pool, 2);
+}
+
 // A worker that stops itself keeps its task; what it had not begun is done by the other one.
 TEST(PoolFaults, AStoppedWorkerHoldsOnlyTheTaskItHadBegun) {
   Pool pool{2};
@@ -177,7 +200,7 @@ TEST(PoolFaults, TerminateEndsStoppedAndDeafWorkers) {
   pool.reset();
   EXPECT_THROW(stopped.get(), troupe::Cancelled);
   EXPECT_THROW(deaf.get(), troupe::Cancelled);
-  for (const pid_t pid : pids) EXPECT_FALSE(exists(pid));
+  for (const pid_t pid : pids) EXPECT_FALSE(is_running(pid));
 }
 
 struct Unencodable {
@@ -301,7 +324,7 @@ TEST(PoolFaults, APoolLeavesNothingBehind) {
   EXPECT_TRUE(comes_true([] { return count_pool_memory() == 0; }));
   EXPECT_EQ(count_entries("/proc/self/fd"), files);
   EXPECT_EQ(count_entries("/proc/self/task"), threads);
-  for (const pid_t pid : pids) EXPECT_FALSE(exists(pid));
+  for (const pid_t pid : pids) EXPECT_FALSE(is_running(pid));
 }
 
 // --- Limits of the system ---
@@ -336,6 +359,21 @@ TEST(PoolFaults, WithoutFreeDescriptorsAPoolIsAnErrorAndOthersGoOn) {
   }
   Pool after{2};
   expect_works(after, 2);
+}
+
+// The pool works on with fewer workers, tries again now and then, and is whole again when it can be.
+TEST(PoolFaults, AWorkerThatCannotBeReplacedIsReplacedLater) {
+  Pool pool{2};
+  expect_works(pool, 2);
+  {
+    const int lowest_free = ::dup(0);
+    ::close(lowest_free);
+    const LimitedFiles few{static_cast<rlim_t>(lowest_free) + 1};
+    ::kill(pool.worker_pids().at(0), SIGKILL);
+    ASSERT_TRUE(comes_true([&] { return pool.worker_pids().size() == 1; }));
+    for (int i = 0; i < 100; ++i) EXPECT_EQ(pool.apply_async(square, i).get(20s), i * i);
+  }
+  expect_works(pool, 2);
 }
 
 TEST(PoolFaults, AWorkerProgramThatDoesNotExistIsAnErrorAndOthersGoOn) {
@@ -387,7 +425,7 @@ TEST_P(ParentDeath, TakesBusyAndStoppedWorkersAlongWithinASecond) {
   ASSERT_TRUE(comes_true([&] { return shared->ready == 1; }, 20s));
   parent.send_signal(SIGKILL);
   EXPECT_EQ(parent.wait(troupe::no_deadline), -SIGKILL);
-  for (const pid_t pid : shared->pids) EXPECT_TRUE(comes_true([&] { return !exists(pid); }, 1s)) << pid;
+  for (const pid_t pid : shared->pids) EXPECT_TRUE(comes_true([&] { return !is_running(pid); }, 1s)) << pid;
   ::munmap(shared, sizeof(Shared));
 }
 
