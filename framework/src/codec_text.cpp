@@ -90,7 +90,8 @@ std::string describe_unchecked(wire::Value::Reader value) {
       const auto text = value.getText();
       return "text \"" + shortened({text.begin(), text.size()}, 40) + "\"";
     }
-    case wire::Value::DATA: return "data of " + std::to_string(value.getData().size()) + " bytes";
+    case wire::Value::DATA:
+      return "data of " + std::to_string(value.getData().size()) + (value.getData().size() == 1 ? " byte" : " bytes");
     case wire::Value::LIST: return counted("list", value.getList().size());
     case wire::Value::MAP:
       return "map of " + std::to_string(value.getMap().size()) + (value.getMap().size() == 1 ? " entry" : " entries");
@@ -123,6 +124,7 @@ std::string describe_unchecked(wire::Value::Reader value) {
 std::string type_text(const std::type_info& type) {
   std::string text = demangle(type.name());
   replace_all(text, "__cxx11::", "");
+  replace_all(text, "[abi:cxx11]", "");
   replace_all(text, "std::basic_string<char, std::char_traits<char>, std::allocator<char> >", "std::string");
   replace_all(text, "std::basic_string_view<char, std::char_traits<char> >", "std::string_view");
   for (const char* name : {"std::allocator", "std::less", "std::hash", "std::equal_to", "std::default_delete"}) {

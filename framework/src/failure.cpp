@@ -21,7 +21,7 @@ constexpr int max_causes = 8;
 struct Facts {
   ErrorCode code = ErrorCode::foreign;
   std::optional<ErrorKind> kind;
-  std::string type;  // C++ name; that of the first process if the error has travelled before
+  std::string type;  // C++ name, without what detail::Remote adds
   std::string text;  // what() and causes, not longer than max_error_text_bytes
   std::error_code system_error;
   std::optional<RemoteOrigin> origin;
@@ -44,7 +44,6 @@ std::string class_name(const std::type_info& type) {
   if (name.starts_with(nested) && name.ends_with('>')) {
     name = name.substr(nested.size(), name.size() - nested.size() - 1);
   }
-  if (const std::size_t abi = name.find("[abi:"); abi != std::string::npos) name.erase(abi);
   return name;
 }
 
@@ -71,7 +70,7 @@ void read_exception(const std::exception& error, Facts& facts) {
   }
   if (const RemoteOrigin* origin = remote_origin(error)) {
     facts.origin = *origin;
-    facts.type = origin->type;
+    if (dynamic_cast<const Error*>(&error) == nullptr) facts.type = origin->type;
   }
   if (const auto* own = dynamic_cast<const Error*>(&error)) {
     facts.code = own->code();
@@ -145,7 +144,7 @@ void encode_exception(std::exception_ptr error, std::string_view task, wire::Err
   };
   out.setCode(static_cast<std::uint32_t>(facts.code));
   out.setKind(static_cast<std::uint8_t>(facts.kind.value_or(ErrorKind{})));
-  out.setType(text(exception_name(facts.type), max_name_bytes));
+  out.setType(text(exception_name(facts.origin ? facts.origin->type : facts.type), max_name_bytes));
   out.setMessage(text(facts.text, max_error_text_bytes));
   out.setSystemError(facts.system_error.value());
   if (facts.system_error.value() != 0) out.setCategory(text(facts.system_error.category().name(), max_name_bytes));

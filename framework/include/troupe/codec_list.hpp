@@ -273,7 +273,7 @@ void encode_list(Iterator first, std::size_t count, wire::Value::Builder out) {
 template <class T, class Container>
 void append_items(wire::Value::Reader in, Container& out, std::string_view expected) {
   const ItemsReader<T> items(in, expected);
-  if constexpr (Viewable<T>) {
+  if constexpr (Viewable<T> && requires { out.insert(out.end(), items.data(), items.data()); }) {
     if (items.data() != nullptr) {
       out.insert(out.end(), items.data(), items.data() + items.size());
       return;

@@ -68,8 +68,8 @@ class RemoteMark {
 template <class E>
 class Remote final : public E, public RemoteMark {
  public:
-  Remote(E&& error, std::string text, RemoteOrigin origin)
-      : E(std::move(error)), RemoteMark(std::move(origin)), text_(std::move(text)) {}
+  Remote(E&& from, std::string told, RemoteOrigin place)
+      : E(std::move(from)), RemoteMark(std::move(place)), text_(std::move(told)) {}
   const char* what() const noexcept override { return text_.c_str(); }
 
  private:
