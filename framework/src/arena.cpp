@@ -96,22 +96,42 @@ Arena::Place Arena::take_place(std::size_t size_class) {
 void Arena::back_with_memory(Place& place, std::size_t bytes) {
   const std::size_t wanted = round_to_pages(bytes);
   if (wanted <= place.backed_bytes) return;
-  int status = 0;
-  do {
-    status = ::fallocate(file_.get(), 0, static_cast<off_t>(place.offset + place.backed_bytes),
-                         static_cast<off_t>(wanted - place.backed_bytes));
-  } while (status != 0 && errno == EINTR);
-  if (status != 0) throw OSError(errno, "getting " + std::to_string(bytes) + " bytes of shared memory for a message");
+  const auto get_memory = [&] {
+    while (::fallocate(file_.get(), 0, static_cast<off_t>(place.offset + place.backed_bytes),
+                       static_cast<off_t>(wanted - place.backed_bytes)) != 0)
+      if (errno != EINTR) return errno;
+    return 0;
+  };
+  int error = get_memory();
+  if (error != 0 && free_backed_bytes_ > 0) {
+    give_free_memory_back();
+    error = get_memory();
+  }
+  if (error != 0) throw OSError(error, "getting " + std::to_string(bytes) + " bytes of shared memory for a message");
   place.backed_bytes = wanted;
 }
 
-void Arena::free_place(Place place) noexcept {
-  if (free_backed_bytes_ + place.backed_bytes > arena_keep_bytes && place.backed_bytes > 0 &&
+void Arena::give_memory_back(Place& place) noexcept {
+  if (place.backed_bytes > 0 &&
       ::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(place.offset),
                   static_cast<off_t>(place.backed_bytes)) == 0) {
     place.backed_bytes = 0;
     place.dirty_bytes = 0;
   }
+}
+
+void Arena::give_free_memory_back() noexcept {
+  free_backed_bytes_ = 0;
+  for (auto& [size_class, places] : free_) {
+    for (Place& place : places) {
+      give_memory_back(place);
+      free_backed_bytes_ += place.backed_bytes;
+    }
+  }
+}
+
+void Arena::free_place(Place place) noexcept {
+  if (free_backed_bytes_ + place.backed_bytes > arena_keep_bytes) give_memory_back(place);
   free_backed_bytes_ += place.backed_bytes;
   free_[place.size_class].push_back(place);
 }
@@ -132,7 +152,7 @@ ArenaView::ArenaView(int file, bool may_release)
   if (may_release) returned_map_ = Mapping{file, 0, table_bytes, Mapping::Access::read_write, "an arena's table"};
 }
 
-std::span<const std::uint64_t> ArenaView::words(const SegmentRef& segment) const {
+std::span<const std::uint64_t> ArenaView::words(SegmentRef segment) const {
   if (segment.offset % sizeof(std::uint64_t) != 0 || segment.offset < table_bytes || segment.offset > arena_bytes ||
       segment.words > (arena_bytes - segment.offset) / sizeof(std::uint64_t))
     throw CodecError("a message names memory outside its arena");

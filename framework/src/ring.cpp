@@ -14,7 +14,8 @@ FrameHeader* RingWriter::try_write(std::span<const SegmentRef> segments,
   header->segments = static_cast<std::uint32_t>(segments.size());
   header->state.store(static_cast<std::uint32_t>(FrameState::queued), std::memory_order_relaxed);
   if (!segments.empty()) std::memcpy(place + sizeof(FrameHeader), segments.data(), segments.size_bytes());
-  std::memcpy(place + sizeof(FrameHeader) + segments.size_bytes(), words.data(), words.size_bytes());
+  if (!words.empty())
+    std::memcpy(place + sizeof(FrameHeader) + segments.size_bytes(), words.data(), words.size_bytes());
   commit(bytes);
   return header;
 }

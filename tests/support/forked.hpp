@@ -101,14 +101,26 @@ class Stepped : public Forked {
   }
 
   bool is_traced() const { return traced_; }
-  /// Executes one instruction; false when the process has come to its end.
+  /// Called in the process: what comes after is not worth looking at.
+  static void end_of_steps() { ::raise(SIGSTOP); }
+  /// Executes one instruction; false when the process has called end_of_steps or is at its end.
   bool step() {
     int status = 0;
     if (::ptrace(PTRACE_SINGLESTEP, pid_, nullptr, nullptr) != 0) return false;
     ::waitpid(pid_, &status, 0);
-    if (WIFSTOPPED(status)) return true;
+    if (WIFSTOPPED(status)) return WSTOPSIG(status) == SIGTRAP;
     pid_ = 0;
     return false;
+  }
+  /// Lets it run to its end: the exit status, or minus the signal number.
+  int run_on() {
+    for (int status = 0;;) {
+      ::ptrace(PTRACE_CONT, pid_, nullptr, nullptr);
+      ::waitpid(pid_, &status, 0);
+      if (WIFSTOPPED(status)) continue;
+      pid_ = 0;
+      return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+    }
   }
 
  private:

@@ -24,7 +24,8 @@ namespace troupe {
 inline constexpr std::size_t arena_bytes = std::size_t{64} << 30U;
 /// Most blocks that are out at once.
 inline constexpr std::size_t max_arena_blocks = 16 * 1024;
-/// Freed memory that an arena keeps warm; what is beyond goes back to the system at once.
+/// Freed memory that an arena keeps warm; what is beyond goes back to the system at once, and all of it before an arena
+/// says that there is no memory.
 inline constexpr std::size_t arena_keep_bytes = std::size_t{256} << 20U;
 
 /// The allocating end. Thread: any. The memory goes back to the system when all ends are closed.
@@ -62,6 +63,8 @@ class Arena {
   void map(const std::string& name);
   Place take_place(std::size_t size_class);
   void back_with_memory(Place& place, std::size_t bytes);
+  void give_memory_back(Place& place) noexcept;
+  void give_free_memory_back() noexcept;
   void free_place(Place place) noexcept;
   void collect_returned() noexcept;
 
@@ -85,8 +88,9 @@ class ArenaView {
   /// Maps the arena behind `file`. `may_release`: this reader gives blocks back. Errors: OSError.
   ArenaView(int file, bool may_release);
 
-  /// The words of a segment, in place. Errors: CodecError when `segment` reaches outside the arena.
-  std::span<const std::uint64_t> words(const SegmentRef& segment) const;
+  /// The words of a segment, in place. `segment` is a copy: where it lies another process may change it meanwhile.
+  /// Errors: CodecError when `segment` reaches outside the arena.
+  std::span<const std::uint64_t> words(SegmentRef segment) const;
   /// Tells the allocating end that nobody here needs the block any more.
   void release(std::uint64_t ticket) const noexcept;
 
