@@ -1,5 +1,6 @@
 #include "pool_core.hpp"
 
+#include <troupe/context.hpp>
 #include <troupe/error.hpp>
 #include <troupe/launch.hpp>
 #include <troupe/process.hpp>
@@ -60,7 +61,7 @@ class SignalMask {
 
 PoolCore::PoolCore(const PoolOptions& options)
     : name_(options.name.empty() ? next_pool_name() : options.name),
-      start_method_(options.start_method.value_or(this_process::start_method())),
+      start_method_(options.start_method ? *options.start_method : get_start_method()),
       task_arena_("troupe-" + name_ + "-tasks"),
       page_file_(create_memory_file("troupe-" + name_, page_bytes)),
       page_(page_file_.get(), 0, page_bytes, Mapping::Access::read_write, "a pool's page"),

@@ -1,5 +1,6 @@
 #include <troupe/error.hpp>
 #include <troupe/pump.hpp>
+#include <troupe/runtime.hpp>
 
 #include "process_thread.hpp"
 
@@ -78,7 +79,12 @@ ProcessThread<Callbacks>& callbacks() {
 }  // namespace
 
 void CallbackThread::post(std::function<void()> callback) {
-  callbacks().get([] { return new Callbacks; }).post(std::move(callback));
+  const auto make = [] {
+    detail::at_child_start([] { callbacks().forget(); });
+    detail::at_runtime_end(&CallbackThread::stop);
+    return new Callbacks;
+  };
+  callbacks().get(make).post(std::move(callback));
 }
 
 void CallbackThread::stop() {

@@ -1,6 +1,7 @@
 #include <troupe/error.hpp>
 #include <troupe/file_descriptor.hpp>
 #include <troupe/pump.hpp>
+#include <troupe/runtime.hpp>
 
 #include "process_thread.hpp"
 
@@ -156,7 +157,11 @@ ProcessThread<Pump>& pump_holder() {
 }  // namespace
 
 Pump& Pump::instance() {
-  return pump_holder().get([] { return new Pump; });
+  return pump_holder().get([] {
+    detail::at_child_start([] { pump_holder().forget(); });
+    detail::at_runtime_end(&Pump::stop);
+    return new Pump;
+  });
 }
 
 void Pump::stop() {

@@ -3,7 +3,9 @@
 
 #include <troupe/pool.hpp>
 
+#include <troupe/context.hpp>
 #include <troupe/error.hpp>
+#include <troupe/process.hpp>
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -246,6 +248,40 @@ TEST_F(PoolTest, ALongTaskHoldsNoShortOnesHostage) {
   for (int i = 0; i < 200; ++i) quick.push_back(pool.apply_async(square, 1));
   for (const auto& result : quick) EXPECT_EQ(result.get(2s), 1);
   EXPECT_FALSE(slow.ready());
+}
+
+void use_a_pool() {
+  Pool own{2};
+  const auto alone = own.apply_async(square, 3);  // nobody waits for it: this process's own pump has to see it
+  own.close();
+  own.join();
+  if (alone.get() != 9) throw std::runtime_error("wrong result");
+}
+
+// Each process has its own pump and supervisor, also one that is a copy of a process with a pool.
+TEST_F(PoolTest, ProcessesMayHavePoolsOfTheirOwn) {
+  EXPECT_EQ(pool.apply(square, 2), 4);
+  for (const char* method : {"fork", "forkserver", "spawn"}) {
+    auto process = troupe::get_context(method).process(use_a_pool);
+    process.start();
+    process.join();
+    EXPECT_EQ(process.exitcode(), 0) << method;
+  }
+  EXPECT_EQ(pool.apply(square, 2), 4);
+}
+
+TEST_F(PoolTest, APoolOfAnotherProcessIsAMisuse) {
+  auto process = troupe::get_context("fork").process([this] {
+    EXPECT_THROW(pool.apply(square, 2), troupe::AssertionError);
+    if (HasFailure()) throw std::runtime_error("no misuse was reported");
+  });
+  process.start();
+  process.join();
+  EXPECT_EQ(process.exitcode(), 0);
+}
+
+TEST_F(PoolTest, WorkersMayNotHavePools) {
+  EXPECT_THROW(pool.apply([] { use_a_pool(); }), troupe::AssertionError);
 }
 
 TEST_F(PoolTest, TimeoutsOfAnyLengthAreAccepted) {

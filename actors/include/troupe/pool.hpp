@@ -31,7 +31,7 @@ namespace troupe {
 struct PoolOptions {
   /// How many processes; none: as many as this process has processors (cpu_count()).
   std::optional<int> workers;
-  /// How they are started; none: the default of this process.
+  /// How they are started; none: as get_start_method() says.
   std::optional<StartMethod> start_method;
   /// Shows in error texts, process names and /proc/<pid>/fd; empty: "Pool-N".
   std::string name;
