@@ -57,6 +57,8 @@ struct Launch {
   module @11 :UInt32;       # see Task.module
   arguments @12 :List(Value);   # state of the callable if it has any, then its arguments
   identity @13 :Text;       # place in the tree of processes, as in "1:2"; what its children's names are made of
+  environment @14 :List(Text);  # "NAME=value" of the creator, ended by ""; empty: the same as the nursery's
+  nurseryEnvironment @15 :UInt64;   # hash of the nursery's environment, for the new process to compare its own with
 }
 
 struct ExitReport {

@@ -39,14 +39,12 @@ Identity identity_of(wire::Launch::Reader launch) {
 }
 
 void report_uncaught(const std::string& type, const char* text) noexcept {
-  std::string name = "?";
   try {
-    name = this_process::name();
+    const std::string name = find_self() != nullptr ? this_process::name() : "?";
+    std::cerr << "Process " << name << ":\n" << type << ": " << text << std::endl;
   } catch (...) {
-    // A report without the name is better than none.
+    // The program asked std::cerr to throw, and it is broken: nobody can be told.
   }
-  std::cerr << "Process " << name << ":\n" << type << ": " << text << std::endl;
-  std::fflush(stderr);
 }
 
 // std::exit ends a process of ours like a return from its entry: handlers of its own first (they are newer), then this.
@@ -88,7 +86,7 @@ void run_started_child() noexcept {
     ::close(child_lifeline_number);
 
     auto me = std::make_unique<Self>(identity_of(launch));
-    me->nursery.use(std::move(connection));
+    me->nursery.use(std::move(connection), launch.getNurseryEnvironment());
     become(std::move(me));
     inherit_log_settings(launch.getLogLevel(), launch.getLogToStderr());
     ::on_exit(end_at_exit, nullptr);
@@ -110,12 +108,12 @@ void become_executed_child(const char* program_name) noexcept {
   run_started_child();
 }
 
-void run_forked_child(const LaunchSpec& spec, Identity identity, int parent_lifeline, int parent_connection) noexcept {
+void run_forked_child(const LaunchSpec& spec, Identity identity, const Parent& parent) noexcept {
   end_process(run_reporting([&] {
-    held_lifeline() = hold_lifeline(parent_lifeline);  // and the grandparent's is closed
-    ::close(parent_lifeline);
+    held_lifeline() = hold_lifeline(parent.lifeline);  // and the grandparent's is closed
+    ::close(parent.lifeline);
     auto me = std::make_unique<Self>(std::move(identity));
-    me->nursery.use_parents(parent_connection);
+    me->nursery.use_parents(parent.connection, parent.nursery_environment);
     become(std::move(me));
     replace_standard_input();
     ::on_exit(end_at_exit, nullptr);

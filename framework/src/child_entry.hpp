@@ -7,6 +7,7 @@
 
 #include "self.hpp"
 
+#include <cstdint>
 #include <functional>
 
 namespace troupe {
@@ -14,10 +15,14 @@ namespace troupe {
 /// Runs user code as a process does: 0, or 1 after a report on stderr of what it threw.
 int run_reporting(const std::function<void()>& code) noexcept;
 
-/// In a process that a fork of its parent has just made. `parent_lifeline` and `parent_connection` are descriptors of
-/// the parent that came along.
-[[noreturn]] void run_forked_child(const LaunchSpec& spec, Identity identity, int parent_lifeline,
-                                   int parent_connection) noexcept;
+/// What came along from the parent by a fork.
+struct Parent {
+  int lifeline = -1;
+  int connection = -1;
+  std::uint64_t nursery_environment = 0;
+};
+/// In a process that a fork of its parent has just made.
+[[noreturn]] void run_forked_child(const LaunchSpec& spec, Identity identity, const Parent& parent) noexcept;
 
 /// Makes the null device standard input.
 void replace_standard_input() noexcept;

@@ -65,7 +65,8 @@ int send_datagram(int socket, std::span<const std::byte> bytes, std::span<const 
 
 int receive_datagram(int socket, Datagram& datagram, bool wait) {
   iovec part{.iov_base = datagram.bytes, .iov_len = sizeof datagram.bytes};
-  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(max_datagram_descriptors * sizeof(int))> control;
+  alignas(cmsghdr)
+      std::array<std::byte, CMSG_SPACE(max_datagram_descriptors * sizeof(int)) + CMSG_SPACE(sizeof(ucred))> control;
   msghdr message{};
   ssize_t size = 0;
   do {
@@ -80,6 +81,11 @@ int receive_datagram(int socket, Datagram& datagram, bool wait) {
   datagram.descriptors.clear();
   datagram.lost_descriptors = (message.msg_flags & MSG_CTRUNC) != 0;
   for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_CREDENTIALS) {
+      ucred sender{};
+      std::memcpy(&sender, CMSG_DATA(header), sizeof sender);
+      datagram.sender = sender.uid;
+    }
     if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
     const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     std::array<int, max_datagram_descriptors> numbers{};
@@ -88,6 +94,11 @@ int receive_datagram(int socket, Datagram& datagram, bool wait) {
       datagram.descriptors.push_back(above_standard(FileDescriptor{numbers[i]}));
   }
   return 0;
+}
+
+void tell_senders(int socket) noexcept {
+  const int on = 1;
+  ::setsockopt(socket, SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
 }
 
 int wait_for_exec(FileDescriptor failure) noexcept {

@@ -36,7 +36,10 @@ struct Datagram {
   std::size_t size = 0;  // 0: the other end is closed
   std::vector<FileDescriptor> descriptors;
   bool lost_descriptors = false;  // this process could not take all of them: too many files are open
+  uid_t sender = static_cast<uid_t>(-1);  // who sent it, if the socket was told to say so
 };
+/// Has the kernel tell who sends what arrives at this socket from now on.
+void tell_senders(int socket) noexcept;
 /// Receives one datagram. Blocks unless `wait` is false. 0, or the errno.
 [[nodiscard]] int receive_datagram(int socket, Datagram& datagram, bool wait);
 

@@ -7,6 +7,7 @@
 #include "child_entry.hpp"
 #include "child_state.hpp"
 #include "descriptors.hpp"
+#include "environment.hpp"
 #include "self.hpp"
 
 #include <capnp/serialize.h>
@@ -52,6 +53,15 @@ void fill(wire::Launch::Builder launch, const LaunchSpec& spec, const Identity& 
   launch.setDescriptors(static_cast<std::uint32_t>(spec.descriptors.size()));
 }
 
+// Sends the environment along if it is not what the nursery has anyway.
+void fill_environment(wire::Launch::Builder launch, std::uint64_t nursery_environment) {
+  launch.setNurseryEnvironment(nursery_environment);
+  if (environment_hash() == nursery_environment) return;
+  const std::vector<const char*> entries = environment_entries();
+  auto list = launch.initEnvironment(static_cast<unsigned>(entries.size()) + 1);  // never empty: the last one is ""
+  for (unsigned i = 0; i < entries.size(); ++i) list.set(i, entries[i]);
+}
+
 void write_all(int file, kj::ArrayPtr<const kj::byte> bytes) {
   while (bytes.size() > 0) {
     const ssize_t written = ::write(file, bytes.begin(), bytes.size());
@@ -89,12 +99,13 @@ std::shared_ptr<Child::State> new_state(const LaunchSpec& spec) {
 
 std::shared_ptr<Child::State> launch_by_nursery(Self& me, const LaunchSpec& spec) {
   const Identity child = identity_for(spec);
+  const std::lock_guard lock{me.launch_mutex};
   fill(spec.message->launch(), spec, child);
+  fill_environment(spec.message->launch(), me.nursery.nursery_environment());
   const FileDescriptor payload = write_payload(spec.message->message());
   const FileDescriptor directory = above_standard(FileDescriptor{::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC)});
   if (!directory) throw OSError(errno, "opening the working directory");
 
-  const std::lock_guard lock{me.launch_mutex};
   auto [status, nursery_status] = make_socket_pair("making its status socket");
   capnp::MallocMessageBuilder request;
   auto start = request.initRoot<wire::NurseryRequest>().initStart();
@@ -121,13 +132,14 @@ std::shared_ptr<Child::State> launch_by_fork(Self& me, const LaunchSpec& spec) {
   auto state = new_state(spec);
   flush_standard_streams();
   const std::lock_guard lock{me.launch_mutex};
-  const int lifeline = me.lifeline.read_end();
-  const int connection = me.nursery.number();
+  const Parent parent{.lifeline = me.lifeline.read_end(),
+                      .connection = me.nursery.number(),
+                      .nursery_environment = me.nursery.nursery_environment()};
   FileDescriptor place{::open("/dev/null", O_RDONLY | O_CLOEXEC)};  // tells before the fork whether there is one more
   if (!place) throw OSError(errno, "opening its pidfd");
   state->pid = ::fork();
   if (state->pid < 0) throw OSError(errno, "fork");
-  if (state->pid == 0) run_forked_child(spec, std::move(child), lifeline, connection);
+  if (state->pid == 0) run_forked_child(spec, std::move(child), parent);
   place.reset();
   state->pidfd = above_standard(FileDescriptor{open_pidfd(state->pid)});
   if (!state->pidfd) {

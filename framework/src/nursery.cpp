@@ -98,6 +98,9 @@ class Nursery {
   }
 
   void answer(int connection, wire::NurseryRequest::Reader request, Datagram& datagram) {
+    // A process that gave up its privileges must not get them back by having others started.
+    if (!request.isAdopt() && datagram.sender != ::getuid())
+      return reply_failure(connection, EPERM, "its user is not the one who made the Runtime");
     switch (request.which()) {
       case wire::NurseryRequest::START: return start(connection, request.getStart(), datagram);
       case wire::NurseryRequest::ADOPT:
@@ -129,6 +132,7 @@ class Nursery {
     const char* step = "making its connection";
     try {
       auto [mine, theirs] = make_socket_pair(step);
+      tell_senders(mine.get());
       auto [failure_read, failure_write] = make_pipe(step);
       plan.connection = theirs.get();
       plan.failure = failure_write.get();

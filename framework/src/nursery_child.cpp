@@ -1,3 +1,5 @@
+#include <troupe/launch.hpp>
+
 #include "nursery_child.hpp"
 
 #include <array>
@@ -57,6 +59,22 @@ void set_output(int source, int number) noexcept {
   if (file >= 0) ::dup2(file, number);
 }
 
+// Takes over the environment of the process that started this one, if it is another than the nursery's.
+void take_environment(int payload) noexcept {
+  try {
+    const ChildContext::Payload message{FileDescriptor{::fcntl(payload, F_DUPFD_CLOEXEC, payload)}};
+    const auto entries = message.launch().getEnvironment();
+    if (entries.size() == 0) return;
+    ::clearenv();
+    // What putenv is given stays in use for as long as this process lives.
+    for (const auto entry : entries)
+      if (entry.size() > 0) ::putenv(::strdup(entry.cStr()));
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "troupe: a new process cannot read its environment: %s\n", error.what());
+    ::_exit(EXIT_FAILURE);
+  }
+}
+
 }  // namespace
 
 bool ChildPlan::read(wire::Start::Reader request, std::vector<FileDescriptor>& received, FileDescriptor& status) {
@@ -93,6 +111,7 @@ void become_child(const ChildPlan& plan) noexcept {
   ::getrlimit(RLIMIT_NOFILE, &limit);
   limit.rlim_cur = plan.original->file_limit;
   ::setrlimit(RLIMIT_NOFILE, &limit);
+  take_environment(child_payload_number);
   restore_signals(*plan.original);
   if (plan.spawn) {
     const std::array<const char*, 3> arguments{plan.original->program_name.c_str(), child_argument, nullptr};

@@ -3,6 +3,7 @@
 #include "nursery_link.hpp"
 
 #include "descriptors.hpp"
+#include "environment.hpp"
 #include "lifeline.hpp"
 #include "nursery.hpp"
 
@@ -34,6 +35,7 @@ int send_request(int connection, capnp::MessageBuilder& request, std::span<const
 void NurseryLink::open(Lifeline& lifeline, const std::string& program_name) {
   lifeline_ = &lifeline;
   program_name_ = program_name;
+  nursery_environment_ = environment_hash();
   NurseryProcess nursery = start_nursery(lifeline.read_end(), program_name);
   nursery_ = nursery.pid;
   nursery_pidfd_ = std::move(nursery.pidfd);
@@ -42,6 +44,7 @@ void NurseryLink::open(Lifeline& lifeline, const std::string& program_name) {
 
 void NurseryLink::introduce() {
   auto [mine, theirs] = make_socket_pair("making a connection to the nursery");
+  tell_senders(theirs.get());
   capnp::MallocMessageBuilder request{64};
   request.initRoot<wire::NurseryRequest>().setAdopt();
   const int descriptor = theirs.get();

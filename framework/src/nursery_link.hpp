@@ -9,6 +9,7 @@
 
 #include <capnp/message.h>
 
+#include <cstdint>
 #include <span>
 #include <string>
 #include <sys/types.h>
@@ -28,13 +29,21 @@ class NurseryLink {
 
   /// For the main process: starts the nursery. Errors: OSError.
   void open(Lifeline& lifeline, const std::string& program_name);
-  /// For processes that the nursery started: their own connection.
-  void use(FileDescriptor connection) { connection_ = std::move(connection); }
+  /// For processes that the nursery started: their own connection, and environment_hash() over there.
+  void use(FileDescriptor connection, std::uint64_t nursery_environment) {
+    connection_ = std::move(connection);
+    nursery_environment_ = nursery_environment;
+  }
   /// For processes that were forked elsewhere: the connection of the process they are a copy of. It is used once, to
   /// introduce an own one.
-  void use_parents(int connection) { parents_ = FileDescriptor{connection}; }
+  void use_parents(int connection, std::uint64_t nursery_environment) {
+    use({}, nursery_environment);
+    parents_ = FileDescriptor{connection};
+  }
   /// The number behind use or use_parents, -1 when there is none.
   int number() const noexcept { return parents_ ? parents_.get() : connection_.get(); }
+  /// environment_hash() of the nursery.
+  std::uint64_t nursery_environment() const noexcept { return nursery_environment_; }
 
   /// Sends a start request. Errors: OSError naming the step that failed.
   Started start(capnp::MessageBuilder& request, std::span<const int> descriptors);
@@ -52,6 +61,7 @@ class NurseryLink {
 
   FileDescriptor connection_;
   FileDescriptor parents_;
+  std::uint64_t nursery_environment_ = 0;
   std::vector<CodeRef> preloads_;
   // Main process only:
   Lifeline* lifeline_ = nullptr;

@@ -83,7 +83,7 @@ void replace_standard_descriptors() noexcept {
 }
 
 std::string to_text(const sigset_t& mask) {
-  std::string text(SIGRTMAX, '0');
+  std::string text(static_cast<std::size_t>(SIGRTMAX), '0');
   for (int number = 1; number <= SIGRTMAX; ++number)
     if (::sigismember(&mask, number) == 1) text[static_cast<std::size_t>(number - 1)] = '1';
   return text;
@@ -117,6 +117,7 @@ sigset_t mask_from_text(const char* text) {
 NurseryProcess start_nursery(int lifeline, const std::string& program_name) {
   NurseryProcess nursery;
   auto [mine, theirs] = make_socket_pair("making a connection to the nursery");
+  tell_senders(theirs.get());
   const bool forks = has_one_thread();
   auto [failure_read, failure_write] = make_pipe("starting the nursery");
 

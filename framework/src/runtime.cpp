@@ -168,12 +168,12 @@ void end_process(int exitcode) noexcept {
 }
 
 Runtime::Runtime(int argc, char** argv) {
+  watch_forks();
   const std::string_view role = argc > 1 ? argv[1] : "";
   const std::string program_name = argc > 0 ? argv[0] : "";
   if (role == nursery_argument) become_executed_nursery(program_name.c_str(), argc > 2 ? argv[2] : nullptr);
   if (role == child_argument) become_executed_child(program_name.c_str());
   if (current_self != nullptr) throw AssertionError("there is a troupe::Runtime in this process already");
-  watch_forks();
   auto me = std::make_unique<Self>(Identity{});
   me->identity.authkey = random_key();
   flush_standard_streams();

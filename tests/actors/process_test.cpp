@@ -308,6 +308,30 @@ TEST_P(ProcessEveryMethod, InheritsDirectoryAndOutput) {
   EXPECT_EQ(output.text(), "/usr");
 }
 
+// The environment is that of the creator now, not that of the time when the Runtime was made; grandchildren's as well.
+TEST_P(ProcessEveryMethod, InheritsTheEnvironment) {
+  ::setenv("TROUPE_TEST_VARIABLE", "set late", 1);
+  auto [mine, theirs] = make_line();
+  Process process{[](const FileDescriptor& line) {
+                    const char* variable = std::getenv("TROUPE_TEST_VARIABLE");
+                    send_text(line, variable == nullptr ? "unset" : variable);
+                    ::unsetenv("TROUPE_TEST_VARIABLE");
+                    Process inner{[](const FileDescriptor& out) {
+                                    const char* same = std::getenv("TROUPE_TEST_VARIABLE");
+                                    send_text(out, same == nullptr ? "unset" : same);
+                                  },
+                                  copy_of(line)};
+                    inner.start();
+                    inner.join();
+                  },
+                  std::move(theirs)};
+  process.start();
+  EXPECT_EQ(receive_text(mine), "set late");
+  EXPECT_EQ(receive_text(mine), "unset");
+  process.join();
+  ::unsetenv("TROUPE_TEST_VARIABLE");
+}
+
 INSTANTIATE_TEST_SUITE_P(P, ProcessEveryMethod,
                          testing::Values(StartMethod::forkserver, StartMethod::fork, StartMethod::spawn),
                          [](const auto& method) { return std::string(to_string(method.param)); });

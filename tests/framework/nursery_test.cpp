@@ -11,6 +11,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -136,6 +137,34 @@ TEST(Nursery, IsTheSameForAllGenerations) {
                     copy_of(theirs)};
     process.start();
     EXPECT_EQ(receive_text(mine), std::to_string(nursery_pid()));
+    process.join();
+  }
+}
+
+// Who gave up privileges does not get them back by having others started.
+TEST(Nursery, StartsNothingForAnotherUser) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can become another user";
+  auto [mine, theirs] = make_line();
+  for (const StartMethod method : get_all_start_methods()) {
+    Process process{ProcessOptions{.start_method = method},
+                    [](const FileDescriptor& line) {
+                      if (::setresuid(61'234, 61'234, 61'234) != 0) return;
+                      try {
+                        Process inner{ProcessOptions{.start_method = StartMethod::forkserver}, [] {}};
+                        inner.start();
+                        send_text(line, "started");
+                      } catch (const OSError& error) {
+                        send_text(line, std::to_string(error.errno_value()));
+                      }
+                      Process forked{ProcessOptions{.start_method = StartMethod::fork}, [] {}};
+                      forked.start();
+                      forked.join();
+                      send_text(line, std::to_string(forked.exitcode().value_or(-1)));
+                    },
+                    copy_of(theirs)};
+    process.start();
+    EXPECT_EQ(receive_text(mine), std::to_string(EPERM));
+    EXPECT_EQ(receive_text(mine), "0");
     process.join();
   }
 }

@@ -129,6 +129,31 @@ TEST(Runtime, RefusesProcessesForkedByHand) {
   EXPECT_EQ(program.wait(), 0);
 }
 
+// The same in every process, however it was started.
+TEST(Runtime, NoticesForksByHandInItsProcesses) {
+  for (const StartMethod method : get_all_start_methods()) {
+    auto [mine, theirs] = make_line();
+    Process process = get_context(method).process(
+        [](const FileDescriptor& line) {
+          const pid_t pid = ::fork();
+          if (pid == 0) {
+            try {
+              Process inner;
+              send_text(line, "made");
+            } catch (const AssertionError& error) {
+              send_text(line, error.what());
+            }
+            ::_exit(0);
+          }
+          ::waitpid(pid, nullptr, 0);
+        },
+        std::move(theirs));
+    process.start();
+    EXPECT_THAT(receive_text(mine), HasSubstr("forked by hand"));
+    process.join();
+  }
+}
+
 void print_late(const FileDescriptor& line) {
   receive_text(line);  // until the other end is closed, or the program is ending
   std::puts("late");

@@ -26,6 +26,10 @@ namespace troupe {
 /// The destructor is the end of the program as multiprocessing defines it: daemonic processes are terminated, all
 /// others are joined, then the nursery ends. `std::exit` does the same. When the program ends in any other way
 /// (a signal, `_exit`, an uncaught exception) all its processes are killed.
+///
+/// New processes take over the working directory, the environment, standard output and errors, and the log level of
+/// the process that starts them; signal mask and dispositions, limits, umask and user those of the program at this
+/// moment. A process that has changed its user since can only fork.
 /// Thread: the main thread.
 class Runtime {
  public:
