@@ -14,6 +14,7 @@
 #include <cstdio>
 #include <sstream>
 #include <string>
+#include <tuple>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -42,9 +43,9 @@ void deaf(const FileDescriptor& line) {
   for (;;) ::pause();
 }
 void start_all(StartMethod method, const FileDescriptor& line, int generations);
-void parent_of_more(const FileDescriptor& line, int generations) {
+void parent_of_more(const FileDescriptor& line, StartMethod method, int generations) {
   send_text(line, std::to_string(::getpid()));
-  start_all(get_start_method(), line, generations);
+  start_all(method, line, generations);
   for (;;) ::pause();
 }
 
@@ -60,7 +61,7 @@ void start_all(StartMethod method, const FileDescriptor& line, int generations) 
     start(daemon, stopped);
     start(daemon, deaf);
   }
-  if (generations > 1) start(false, parent_of_more, generations - 1);
+  if (generations > 1) start(false, parent_of_more, method, generations - 1);
 }
 
 constexpr int processes_per_generation = 6;
@@ -100,13 +101,17 @@ TEST_P(ParentDeath, OfTheMainProcessEndsAllProcesses) {
   EXPECT_EQ(program.wait(), -SIGKILL);
 }
 
+/// How the process was started, and how it starts its own.
+class ParentDeathInTheMiddle : public testing::TestWithParam<std::tuple<StartMethod, StartMethod>> {};
+
 // A process in the middle takes its own processes along, and nobody else's.
-TEST_P(ParentDeath, OfAProcessEndsItsProcessesOnly) {
+TEST_P(ParentDeathInTheMiddle, EndsItsProcessesOnly) {
+  const auto [method, method_of_children] = GetParam();
   auto [mine, theirs] = make_line();
   auto [my_other, their_other] = make_line();
-  Process parent{ProcessOptions{.start_method = GetParam()}, parent_of_more, std::move(theirs), 1};
+  Process parent{ProcessOptions{.start_method = method}, parent_of_more, std::move(theirs), method_of_children, 1};
   parent.start();
-  Process sibling{ProcessOptions{.daemon = true, .start_method = GetParam()}, busy, std::move(their_other)};
+  Process sibling{ProcessOptions{.daemon = true, .start_method = method}, busy, std::move(their_other)};
   sibling.start();
   std::vector<pid_t> pids;
   for (int i = 0; i < processes_per_generation + 1; ++i) pids.push_back(std::stoi(receive_text(mine)));
@@ -152,8 +157,13 @@ TEST(ParentDeathDuringStart, LeavesNothingBehind) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(By, ParentDeath,
-                         testing::Values(StartMethod::forkserver, StartMethod::fork, StartMethod::spawn),
+const auto every_method = testing::Values(StartMethod::forkserver, StartMethod::fork, StartMethod::spawn);
+INSTANTIATE_TEST_SUITE_P(By, ParentDeath, every_method,
                          [](const auto& method) { return std::string(to_string(method.param)); });
+INSTANTIATE_TEST_SUITE_P(By, ParentDeathInTheMiddle, testing::Combine(every_method, every_method),
+                         [](const auto& methods) {
+                           return std::string(to_string(std::get<0>(methods.param))) + "_then_" +
+                                  std::string(to_string(std::get<1>(methods.param)));
+                         });
 
 }  // namespace
