@@ -209,6 +209,9 @@ class Samples:
 def measure(rows, rounds, build, peers):
     """Runs everything and gives the samples."""
     samples = Samples()
+    load = os.getloadavg()[0]
+    print(f"{len(os.sched_getaffinity(0))} processors, load average {load:.1f} before the run, rounds: {rounds}\n",
+          flush=True)
     for number in range(1, rounds + 1):
         for row in rows:
             progress(f"round {number} of {rounds}: {row.name}")
