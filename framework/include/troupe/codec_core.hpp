@@ -15,6 +15,7 @@
 #include <string_view>
 #include <type_traits>
 #include <typeinfo>
+#include <utility>
 
 namespace troupe {
 
@@ -268,6 +269,17 @@ T decode(wire::Value::Reader in) {
         detail::fail_decoding(error, detail::type_label<T>());
       }
     }
+  }
+}
+
+/// Runs `read`, which takes a message apart by hand (`result.getValue()`), and returns what it returns: what Cap'n Proto
+/// finds wrong with the message becomes a CodecError, as in decode. Thread: any.
+template <class Read>
+decltype(auto) guard_reading(Read&& read) {
+  try {
+    return std::forward<Read>(read)();
+  } catch (const kj::Exception& error) {
+    detail::fail_decoding(error, "a message");
   }
 }
 
