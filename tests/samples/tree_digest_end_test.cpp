@@ -1,0 +1,116 @@
+// samples/tree_digest on a terminal, interrupted, and with a worker that dies. Its trees hold a file that takes hours,
+// so that every end in here has its cause in the test.
+
+#include "program.hpp"
+
+#include <gmock/gmock.h>
+
+#include <optional>
+
+namespace samples {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+const std::string tree_digest = TREE_DIGEST;
+
+/// The process that reads `file`, one of the descendants of `root`; empty as long as there is none.
+std::optional<pid_t> find_reader(pid_t root, const std::string& file) {
+  const std::string process = "/proc/" + std::to_string(root);
+  std::error_code error;
+  for (const auto& descriptor : std::filesystem::directory_iterator{process + "/fd", error}) {
+    if (std::filesystem::read_symlink(descriptor, error) == file) return root;
+  }
+  std::ifstream children{process + "/task/" + std::to_string(root) + "/children"};
+  for (pid_t child = 0; children >> child;) {
+    if (const auto reader = find_reader(child, file)) return reader;
+  }
+  return std::nullopt;
+}
+
+/// Waits until a worker has begun with `file`.
+pid_t wait_for_reader(const Program& program, const std::string& file) {
+  const auto deadline = Clock::now() + patience;
+  while (Clock::now() < deadline) {
+    if (const auto reader = find_reader(program.pid(), file)) return *reader;
+    ::sched_yield();
+  }
+  ADD_FAILURE() << "nobody reads " << file;
+  return program.pid();
+}
+
+TEST(TreeDigest, DrawsABarOnATerminal) {
+  const Folder folder;
+  folder.add("file", std::string(2'000'000, 'x'));
+  Program program{{tree_digest, folder.path()}, {.on_terminal = true}};
+  EXPECT_EQ(program.wait(), 0);
+  EXPECT_THAT(program.out(), EndsWith("  " + folder.path("file") + "\n"));
+  EXPECT_THAT(program.error(), AllOf(HasSubstr("\r["), HasSubstr("0/1 files  0 B/2.0 MB"), HasSubstr("left"),
+                                     HasSubstr("=] 100 %  1/1 files  2.0 MB/2.0 MB"), HasSubstr("speed-up")));
+}
+
+TEST(TreeDigest, DrawsNoBarElsewhere) {
+  const Folder folder;
+  folder.add("file", "x");
+  Program program{{tree_digest, folder.path()}};
+  EXPECT_EQ(program.wait(), 0);
+  EXPECT_THAT(program.error(),
+              AllOf(HasSubstr("tree_digest: 100 %  1/1 files  1 B/1 B"), Not(HasSubstr("\r")), Not(HasSubstr("\033"))));
+}
+
+// Ctrl-C as it is typed: the signal goes to main and to all workers. The shell sees a death by SIGINT, which it reports
+// as 130, the prompt stands on a line of its own, the terminal is as it was, nothing stays behind.
+TEST(TreeDigest, EndsAtCtrlC) {
+  const Folder folder;
+  const std::string file = folder.add_endless("endless");
+  Program program{{tree_digest, folder.path()}, {.on_terminal = true}};
+  termios before{};
+  ASSERT_EQ(::tcgetattr(program.terminal(), &before), 0);
+  wait_for_reader(program, file);
+  program.expect_error_text("1 files");
+  program.type("\x03");
+  EXPECT_EQ(program.wait(), -SIGINT);
+  EXPECT_TRUE(all_processes_ended());
+  EXPECT_EQ(program.out(), "");
+  EXPECT_THAT(program.error(), AllOf(EndsWith("\n"), Not(HasSubstr("\033[?"))));
+  termios after{};
+  ASSERT_EQ(::tcgetattr(program.terminal(), &after), 0);
+  EXPECT_EQ(after.c_lflag, before.c_lflag);
+  EXPECT_EQ(after.c_iflag, before.c_iflag);
+  EXPECT_EQ(after.c_oflag, before.c_oflag);
+}
+
+// The same when main alone is told, and for other signals: the workers end because main has ended.
+TEST(TreeDigest, TakesItsWorkersAlong) {
+  for (const int number : {SIGINT, SIGTERM, SIGKILL}) {
+    const Folder folder;
+    const std::string file = folder.add_endless("endless");
+    Program program{{tree_digest, folder.path(), "--workers", "4"}};
+    wait_for_reader(program, file);
+    ASSERT_EQ(::kill(program.pid(), number), 0);
+    EXPECT_EQ(program.wait(), -number);
+    EXPECT_TRUE(all_processes_ended());
+    EXPECT_EQ(program.out(), "");
+  }
+}
+
+// A worker that dies, by the kernel's hand when memory is short, costs what it was doing; that is said, and the rest is
+// done.
+TEST(TreeDigest, LosesOnlyWhatADeadWorkerDid) {
+  const Folder folder;
+  const std::string file = folder.add_endless("endless");
+  const std::string good = folder.add("good", "x");
+  Program program{{tree_digest, folder.path(), "--workers", "1"}};
+  ASSERT_EQ(::kill(wait_for_reader(program, file), SIGKILL), 0);
+  EXPECT_EQ(program.wait(), 1);
+  EXPECT_THAT(program.out(), EndsWith("  " + good + "\n"));
+  EXPECT_EQ(std::ranges::count(program.out(), '\n'), 1);
+  EXPECT_THAT(program.error(), AllOf(HasSubstr(file + ": its worker died\n"), HasSubstr("signal 9 (SIGKILL)"),
+                                     HasSubstr("\n1 could not be read\n")));
+}
+
+}  // namespace
+}  // namespace samples
