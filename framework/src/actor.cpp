@@ -4,6 +4,7 @@
 //                        └─► running elsewhere: that thread finds the message when it is done with the one before
 
 #include <troupe/actor.hpp>
+#include <troupe/runtime.hpp>
 
 #include "actor_system.hpp"
 
@@ -137,6 +138,7 @@ caf::actor_control_block* block(void* cell) { return static_cast<caf::actor_cont
 }  // namespace
 
 ActorRef::ActorRef(std::unique_ptr<Actor> behaviour) {
+  detail::require_runtime();
   auto& system = actor_system();
   caf::actor_config config;
   cell_ = caf::make_actor<Cell, caf::strong_actor_ptr>(system.next_actor_id(), system.node(), &system, config,
