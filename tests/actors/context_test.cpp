@@ -67,8 +67,8 @@ TEST_F(TestStartMethod, test_get_all) {
   EXPECT_EQ(get_start_method(), get_all_start_methods().front());
 }
 
-int num_preloaded = 0;
-void preload() { ++num_preloaded; }
+bool preloaded = false;
+void preload() { preloaded = true; }
 
 // What the nursery has prepared is there in forkserver children, and in no others; nothing appears on stderr.
 TEST_F(TestStartMethod, test_preload_resources) {
@@ -77,7 +77,7 @@ TEST_F(TestStartMethod, test_preload_resources) {
   for (const StartMethod method : get_all_start_methods()) {
     auto [mine, theirs] = make_line();
     Process process = get_context(method).process(
-        [](const FileDescriptor& line) { send_text(line, num_preloaded == 1 ? "ok" : "not preloaded"); },
+        [](const FileDescriptor& line) { send_text(line, preloaded ? "ok" : "not preloaded"); },
         std::move(theirs));
     process.start();
     EXPECT_EQ(receive_text(mine), method == StartMethod::forkserver ? "ok" : "not preloaded");
