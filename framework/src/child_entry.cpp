@@ -109,6 +109,9 @@ void become_executed_child(const char* program_name) noexcept {
 }
 
 void run_forked_child(const LaunchSpec& spec, Identity identity, const Parent& parent) noexcept {
+  ::close(parent.key);
+  if (!wait_at_gate(parent.gate)) ::_exit(EXIT_FAILURE);
+  ::close(parent.gate);
   end_process(run_reporting([&] {
     held_lifeline() = hold_lifeline(parent.lifeline);  // and the grandparent's is closed
     ::close(parent.lifeline);

@@ -20,6 +20,8 @@ struct Parent {
   int lifeline = -1;
   int connection = -1;
   std::uint64_t nursery_environment = 0;
+  int gate = -1;  // see wait_at_gate
+  int key = -1;
 };
 /// In a process that a fork of its parent has just made.
 [[noreturn]] void run_forked_child(const LaunchSpec& spec, Identity identity, const Parent& parent) noexcept;

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -99,6 +100,20 @@ int receive_datagram(int socket, Datagram& datagram, bool wait) {
 void tell_senders(int socket) noexcept {
   const int on = 1;
   ::setsockopt(socket, SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
+}
+
+void open_gate(int write_end) noexcept {
+  const char byte = 0;
+  while (::write(write_end, &byte, 1) < 0 && errno == EINTR) {
+  }
+}
+
+bool wait_at_gate(int read_end) noexcept {
+  pollfd event{.fd = read_end, .events = POLLIN, .revents = 0};
+  while (::poll(&event, 1, -1) < 0 && errno == EINTR) {
+  }
+  char byte = 0;
+  return ::read(read_end, &byte, 1) == 1;
 }
 
 int wait_for_exec(FileDescriptor failure) noexcept {

@@ -43,6 +43,11 @@ void tell_senders(int socket) noexcept;
 /// Receives one datagram. Blocks unless `wait` is false. 0, or the errno.
 [[nodiscard]] int receive_datagram(int socket, Datagram& datagram, bool wait);
 
+/// Lets go whoever waits at the other end of this pipe.
+void open_gate(int write_end) noexcept;
+/// Waits until the other end is opened: true; false when it is closed instead.
+[[nodiscard]] bool wait_at_gate(int read_end) noexcept;
+
 /// Waits until the other end of the pipe `failure` is closed by a successful exec; 0, or the errno that came instead.
 [[nodiscard]] int wait_for_exec(FileDescriptor failure) noexcept;
 

@@ -132,23 +132,26 @@ std::shared_ptr<Child::State> launch_by_fork(Self& me, const LaunchSpec& spec) {
   auto state = new_state(spec);
   flush_standard_streams();
   const std::lock_guard lock{me.launch_mutex};
+  auto [gate, key] = make_pipe("making the gate of a forked process");
   const Parent parent{.lifeline = me.lifeline.read_end(),
                       .connection = me.nursery.number(),
-                      .nursery_environment = me.nursery.nursery_environment()};
-  FileDescriptor place{::open("/dev/null", O_RDONLY | O_CLOEXEC)};  // tells before the fork whether there is one more
-  if (!place) throw OSError(errno, "opening its pidfd");
+                      .nursery_environment = me.nursery.nursery_environment(),
+                      .gate = gate.get(),
+                      .key = key.get()};
   state->pid = ::fork();
   if (state->pid < 0) throw OSError(errno, "fork");
   if (state->pid == 0) run_forked_child(spec, std::move(child), parent);
-  place.reset();
+  // Until the gate opens the process is there: it can have a pidfd even where ended processes vanish at once because
+  // SIGCHLD is ignored, and if it cannot have one, it has not begun.
   state->pidfd = above_standard(FileDescriptor{open_pidfd(state->pid)});
   if (!state->pidfd) {
     const int error = errno;
-    ::kill(state->pid, SIGKILL);
+    key.reset();
     while (::waitpid(state->pid, nullptr, 0) < 0 && errno == EINTR) {
     }
     throw OSError(error, "opening its pidfd");
   }
+  open_gate(key.get());
   return state;
 }
 
