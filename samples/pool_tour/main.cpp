@@ -71,7 +71,7 @@ void calls_without_waiting(troupe::Pool& pool) {
 
 void many_items(troupe::Pool& pool) {
   std::cout << "map calls a function for every item; a chunk of them travels to one worker:\n";
-  for (const std::size_t chunksize : {1, 2, 3}) {
+  for (const std::size_t chunksize : {1U, 2U, 3U}) {
     std::map<pid_t, char> names;  // in the order of their first chunk
     std::cout << "chunks of " << chunksize << ':';
     std::size_t count = 0;

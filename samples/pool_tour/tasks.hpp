@@ -26,7 +26,7 @@ struct Taken {
   int item = 0;
   pid_t worker = 0;
 };
-inline Taken take(int item) { return {item, ::getpid()}; }
+inline Taken take(int item) { return {.item = item, .worker = ::getpid()}; }
 
 inline int nap(std::chrono::milliseconds time) {
   std::this_thread::sleep_for(time);

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
@@ -31,7 +32,7 @@ inline std::string readable_bytes(double bytes) {
 
 /// "0:07", "12:34", "3:00:00".
 inline std::string readable_time(double seconds) {
-  const long all = static_cast<long>(std::min(seconds, 1e9) + 0.5);
+  const long all = std::lround(std::min(seconds, 1e9));
   char text[48];
   if (all < 3600) {
     std::snprintf(text, sizeof text, "%ld:%02ld", all / 60, all % 60);

@@ -50,6 +50,7 @@ std::string run_sha256sum(std::span<const Line> lines) {
   std::vector<std::string> words{"sha256sum", "--"};
   for (const Line& line : lines) words.push_back(line.path);
   std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
 

@@ -125,6 +125,7 @@ class Program {
       ::prctl(PR_CAPBSET_DROP, CAP_DAC_READ_SEARCH);
     }
     std::vector<char*> words;
+    words.reserve(arguments.size() + 1);
     for (std::string& argument : arguments) words.push_back(argument.data());
     words.push_back(nullptr);
     ::execvp(words[0], words.data());
