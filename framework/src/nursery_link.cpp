@@ -63,22 +63,30 @@ bool NurseryLink::reopen_if_dead() {
   return true;
 }
 
-NurseryLink::Started NurseryLink::start(capnp::MessageBuilder& request, std::span<const int> descriptors) {
-  if (parents_) introduce();
-  int error = send_request(connection_.get(), request, descriptors);
-  if ((error == EPIPE || error == ECONNRESET) && reopen_if_dead())
-    error = send_request(connection_.get(), request, descriptors);
-  if (error == EPIPE || error == ECONNRESET) throw OSError(error, "the nursery has ended");
-  if (error == EMSGSIZE) throw OSError(error, "the path of the executable is too long");
-  if (error != 0) throw OSError(error, "sending the request to the nursery");
-  return receive_reply();
+// 0, or the errno: EPIPE or ECONNRESET when the nursery has died without reading the request, ECONNABORTED when it has
+// died after that.
+int NurseryLink::exchange(capnp::MessageBuilder& request, std::span<const int> descriptors, Datagram& reply) const {
+  if (const int error = send_request(connection_.get(), request, descriptors)) return error;
+  const int error = receive_datagram(connection_.get(), reply, true);
+  return error == 0 && reply.size == 0 ? ECONNABORTED : error;
 }
 
-NurseryLink::Started NurseryLink::receive_reply() {
-  Datagram datagram;
-  const int error = receive_datagram(connection_.get(), datagram, true);
-  if (error != 0 || datagram.size == 0)
-    throw OSError(error != 0 ? error : ECONNRESET, "the nursery ended before it answered");
+NurseryLink::Started NurseryLink::start(capnp::MessageBuilder& request, std::span<const int> descriptors) {
+  if (parents_) introduce();
+  Datagram reply;
+  int error = exchange(request, descriptors, reply);
+  if ((error == EPIPE || error == ECONNRESET) && reopen_if_dead()) error = exchange(request, descriptors, reply);
+  switch (error) {
+    case 0: return read_reply(reply);
+    case EPIPE:
+    case ECONNRESET: throw OSError(error, "the nursery has ended");
+    case ECONNABORTED: throw OSError(error, "the nursery ended before it answered");
+    case EMSGSIZE: throw OSError(error, "the path of the executable is too long");
+    default: throw OSError(error, "asking the nursery");
+  }
+}
+
+NurseryLink::Started NurseryLink::read_reply(Datagram& datagram) {
   const auto words = kj::arrayPtr(reinterpret_cast<const capnp::word*>(datagram.bytes), datagram.size / 8);
   capnp::FlatArrayMessageReader reader{words};
   const auto reply = reader.getRoot<wire::NurseryReply>();

@@ -18,6 +18,7 @@
 namespace troupe {
 
 class Lifeline;
+struct Datagram;
 
 /// Thread: caller.
 class NurseryLink {
@@ -53,7 +54,8 @@ class NurseryLink {
   void close(Lifeline& lifeline) noexcept;
 
  private:
-  Started receive_reply();
+  [[nodiscard]] int exchange(capnp::MessageBuilder& request, std::span<const int> descriptors, Datagram& reply) const;
+  static Started read_reply(Datagram& datagram);
   void introduce();
   bool reopen_if_dead();
   void end_nursery() noexcept;
