@@ -21,7 +21,7 @@ namespace troupe {
 namespace {
 
 /// How long the nursery may take to end what is left after its connection was closed.
-constexpr int nursery_grace_milliseconds = 2000;
+constexpr int nursery_grace_milliseconds = 1000;
 
 int send_request(int connection, capnp::MessageBuilder& request, std::span<const int> descriptors) {
   const auto words = capnp::messageToFlatArray(request);
