@@ -3,9 +3,9 @@
 
 #include <troupe/runtime.hpp>
 
-#include <gtest/gtest.h>
-
 #include "processes.hpp"
+
+#include <gtest/gtest.h>
 
 int main(int argc, char** argv) {
   if (const troupe::test::Role role = troupe::test::requested_role())
@@ -14,3 +14,13 @@ int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
 }
+
+// Our forked children start threads of their own; the sanitizer would end them for it, because it cannot vouch for what
+// the parent's other threads were doing at the fork.
+extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }  // NOLINT: the name is the sanitizer's
+
+#if defined(__SANITIZE_THREAD__)
+// Forked processes with a pool start threads of their own, which ThreadSanitizer takes for a mistake unless told.
+extern "C" const char* __tsan_default_options();
+extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }
+#endif
