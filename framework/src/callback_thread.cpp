@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <deque>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <sys/prctl.h>
 #include <thread>
@@ -20,20 +21,23 @@ class Callbacks {
  public:
   Callbacks() {
     thread_ = start_service_thread("callbacks", [this] { run(); });
+    thread_id_ = thread_.get_id();
   }
+  ~Callbacks() { stop(); }
 
-  ~Callbacks() {
+  void stop() {
     {
       const std::lock_guard lock{mutex_};
       stopping_ = true;
     }
     changed_.notify_one();
-    thread_.join();
+    if (thread_id_ != std::this_thread::get_id()) thread_.join();
   }
 
   void post(std::function<void()> callback) {
     {
       const std::lock_guard lock{mutex_};
+      if (ended_) return;
       queue_.push_back(std::move(callback));
     }
     changed_.notify_one();
@@ -45,11 +49,13 @@ class Callbacks {
     std::unique_lock lock{mutex_};
     for (;;) {
       changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-      if (queue_.empty()) return;
-      const auto callback = std::move(queue_.front());
+      ended_ = queue_.empty();
+      if (ended_) return;
+      auto callback = std::move(queue_.front());
       queue_.pop_front();
       lock.unlock();
       run_one(callback);
+      callback = nullptr;  // without the lock: what it owns may post when that ends
       lock.lock();
     }
   }
@@ -68,7 +74,9 @@ class Callbacks {
   std::condition_variable changed_;
   std::deque<std::function<void()>> queue_;
   bool stopping_ = false;
+  bool ended_ = false;  // nothing is run any more
   std::thread thread_;
+  std::thread::id thread_id_;
 };
 
 ProcessThread<Callbacks>& callbacks() {
@@ -80,15 +88,17 @@ ProcessThread<Callbacks>& callbacks() {
 
 void CallbackThread::post(std::function<void()> callback) {
   const auto make = [] {
-    detail::at_child_start([] { callbacks().forget(); });
+    detail::require_runtime();
+    auto service = std::make_unique<Callbacks>();
+    detail::at_child_start([] { callbacks().forget([](Callbacks&) {}); });
     detail::at_runtime_end(&CallbackThread::stop);
-    return new Callbacks;
+    return service.release();
   };
   callbacks().get(make).post(std::move(callback));
 }
 
 void CallbackThread::stop() {
-  callbacks().end([](Callbacks* service) { delete service; });
+  callbacks().end([](Callbacks& service) { service.stop(); });
 }
 
 }  // namespace troupe

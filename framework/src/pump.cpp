@@ -3,8 +3,10 @@
 #include <troupe/pump.hpp>
 #include <troupe/runtime.hpp>
 
+#include "descriptors.hpp"
 #include "process_thread.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <condition_variable>
@@ -25,7 +27,8 @@ namespace troupe {
 namespace {
 
 timespec until(Deadline when) {
-  const auto left = std::max(when - std::chrono::steady_clock::now(), std::chrono::steady_clock::duration::zero());
+  const auto now = std::chrono::steady_clock::now();
+  const auto left = std::max(when, now) - now;
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(left);
   return {.tv_sec = seconds.count(), .tv_nsec = std::chrono::nanoseconds(left - seconds).count()};
 }
@@ -38,12 +41,12 @@ struct Pump::Loop {
     Callback callback;
   };
 
-  FileDescriptor epoll{::epoll_create1(EPOLL_CLOEXEC)};
-  FileDescriptor wakeup{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  FileDescriptor epoll = above_standard(FileDescriptor{::epoll_create1(EPOLL_CLOEXEC)});
+  FileDescriptor wakeup = above_standard(FileDescriptor{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)});
 
   std::mutex mutex;
   std::condition_variable callback_done;
-  // Guarded by mutex:
+  // Guarded by mutex. A callback is destroyed without it, because what it owns may call us when that ends:
   std::unordered_map<Id, std::shared_ptr<Watch>> watches;
   std::multimap<Deadline, std::pair<Id, Callback>> timers;
   std::deque<Callback> work;
@@ -52,6 +55,7 @@ struct Pump::Loop {
   bool stopping = false;
 
   std::thread thread;
+  std::thread::id thread_id;
 
   void wake() const noexcept {
     const std::uint64_t one = 1;
@@ -85,15 +89,19 @@ struct Pump::Loop {
     }
   }
 
-  // Runs `callback` without the lock, marked as running, so that cancel can wait for its end.
-  void run_marked(std::unique_lock<std::mutex>& lock, Id id, const Callback& callback) {
+  // Runs `callback` and lets go of it without the lock, marked as running, so that cancel can wait for its end.
+  template <class Held>
+  void run_marked(std::unique_lock<std::mutex>& lock, Id id, Held held) {
     running = id;
     lock.unlock();
-    callback();
+    run(held);
+    held = nullptr;
     lock.lock();
     running = 0;
     callback_done.notify_all();
   }
+  static void run(const Callback& callback) { callback(); }
+  static void run(const std::shared_ptr<Watch>& watch) { watch->callback(); }
 
   void run_watch(Id id) {
     if (id == 0) {
@@ -104,8 +112,7 @@ struct Pump::Loop {
     std::unique_lock lock{mutex};
     const auto found = watches.find(id);
     if (found == watches.end()) return;
-    const std::shared_ptr<Watch> watch = found->second;
-    run_marked(lock, id, watch->callback);
+    run_marked(lock, id, found->second);
   }
 
   void run_timers() {
@@ -113,39 +120,47 @@ struct Pump::Loop {
     while (!stopping && !timers.empty() && timers.begin()->first <= std::chrono::steady_clock::now()) {
       auto [id, callback] = std::move(timers.begin()->second);
       timers.erase(timers.begin());
-      run_marked(lock, id, callback);
+      run_marked(lock, id, std::move(callback));
     }
   }
 
   void run_work() {
     std::unique_lock lock{mutex};
     for (std::size_t left = work.size(); left > 0 && !stopping; --left) {
-      const Callback callback = std::move(work.front());
+      Callback callback = std::move(work.front());
       work.pop_front();
-      run_marked(lock, 0, callback);
+      run_marked(lock, 0, std::move(callback));
     }
   }
 
+  // Ends the thread. Nothing runs any more, neither what is waiting nor what comes later.
   void stop() {
+    decltype(watches) given_up_watches;
+    decltype(timers) given_up_timers;
+    decltype(work) given_up_work;
     {
       const std::lock_guard lock{mutex};
       stopping = true;
     }
     wake();
     if (thread.joinable()) thread.join();
+    const std::lock_guard lock{mutex};
+    given_up_watches.swap(watches);
+    given_up_timers.swap(timers);
+    given_up_work.swap(work);
+    epoll.reset();
+    wakeup.reset();
   }
 };
 
-Pump::Pump() : loop_(new Loop) {
+Pump::Pump() : loop_(std::make_unique<Loop>()) {
   if (!loop_->epoll || !loop_->wakeup) throw OSError(errno, "making the event loop of this process");
   loop_->add_to_epoll(loop_->wakeup.get(), 0);
-  loop_->thread = start_service_thread("the event loop", [loop = loop_] { loop->run(); });
+  loop_->thread = start_service_thread("the event loop", [loop = loop_.get()] { loop->run(); });
+  loop_->thread_id = loop_->thread.get_id();
 }
 
-Pump::~Pump() {
-  loop_->stop();
-  delete loop_;
-}
+Pump::~Pump() { loop_->stop(); }
 
 namespace {
 
@@ -158,21 +173,31 @@ ProcessThread<Pump>& pump_holder() {
 
 Pump& Pump::instance() {
   return pump_holder().get([] {
-    detail::at_child_start([] { pump_holder().forget(); });
+    detail::require_runtime();
+    std::unique_ptr<Pump> pump{new Pump};
+    detail::at_child_start(&Pump::forget);
     detail::at_runtime_end(&Pump::stop);
-    return new Pump;
+    return pump.release();
   });
 }
 
 void Pump::stop() {
-  pump_holder().end([](Pump* pump) { delete pump; });
+  pump_holder().end([](Pump& pump) { pump.loop_->stop(); });
 }
 
-bool Pump::is_pump_thread() const noexcept { return loop_->thread.get_id() == std::this_thread::get_id(); }
+void Pump::forget() {
+  pump_holder().forget([](Pump& pump) {
+    pump.loop_->epoll.reset();
+    pump.loop_->wakeup.reset();
+  });
+}
+
+bool Pump::is_pump_thread() const noexcept { return loop_->thread_id == std::this_thread::get_id(); }
 
 Pump::Id Pump::watch(int descriptor, Callback callback) {
   const std::lock_guard lock{loop_->mutex};
   const Id id = loop_->next_id++;
+  if (loop_->stopping) return id;
   loop_->add_to_epoll(descriptor, id);
   loop_->watches.emplace(id, std::make_shared<Loop::Watch>(Loop::Watch{descriptor, std::move(callback)}));
   return id;
@@ -181,6 +206,7 @@ Pump::Id Pump::watch(int descriptor, Callback callback) {
 Pump::Id Pump::call_at(Deadline when, Callback callback) {
   const std::lock_guard lock{loop_->mutex};
   const Id id = loop_->next_id++;
+  if (loop_->stopping) return id;
   const auto place = loop_->timers.emplace(when, std::pair{id, std::move(callback)});
   if (place == loop_->timers.begin() && !is_pump_thread()) loop_->wake();
   return id;
@@ -188,17 +214,26 @@ Pump::Id Pump::call_at(Deadline when, Callback callback) {
 
 void Pump::run_soon(Callback callback) {
   const std::lock_guard lock{loop_->mutex};
+  if (loop_->stopping) return;
   loop_->work.push_back(std::move(callback));
   if (!is_pump_thread()) loop_->wake();
 }
 
 void Pump::cancel(Id id) {
+  if (id == 0) return;
+  std::shared_ptr<Loop::Watch> given_up_watch;
+  Callback given_up_timer;
   std::unique_lock lock{loop_->mutex};
   if (const auto watch = loop_->watches.find(id); watch != loop_->watches.end()) {
     ::epoll_ctl(loop_->epoll.get(), EPOLL_CTL_DEL, watch->second->descriptor, nullptr);
+    given_up_watch = std::move(watch->second);
     loop_->watches.erase(watch);
   }
-  std::erase_if(loop_->timers, [id](const auto& timer) { return timer.second.first == id; });
+  const auto id_of = [](const auto& entry) { return entry.second.first; };
+  if (const auto timer = std::ranges::find(loop_->timers, id, id_of); timer != loop_->timers.end()) {
+    given_up_timer = std::move(timer->second.second);
+    loop_->timers.erase(timer);
+  }
   if (!is_pump_thread()) loop_->callback_done.wait(lock, [&] { return loop_->running != id; });
 }
 

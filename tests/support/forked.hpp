@@ -18,17 +18,23 @@
 
 namespace troupe::test {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool sanitized = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#if defined(__has_feature)
+#define TROUPE_TEST_FEATURE(name) __has_feature(name)
+#else
+#define TROUPE_TEST_FEATURE(name) 0
+#endif
+#if defined(__SANITIZE_THREAD__) || TROUPE_TEST_FEATURE(thread_sanitizer)
+/// ThreadSanitizer cannot follow threads that a process starts after it was forked from one with threads.
+inline constexpr bool thread_sanitized = true;
+#else
+inline constexpr bool thread_sanitized = false;
+#endif
+#if defined(__SANITIZE_ADDRESS__) || TROUPE_TEST_FEATURE(address_sanitizer)
 inline constexpr bool sanitized = true;
 #else
-inline constexpr bool sanitized = false;
+inline constexpr bool sanitized = thread_sanitized;
 #endif
-#else
-inline constexpr bool sanitized = false;
-#endif
+#undef TROUPE_TEST_FEATURE
 
 /// `count`, or a tenth of it where a sanitizer makes everything slow.
 constexpr int rounds(int count) { return sanitized ? count / 10 : count; }
