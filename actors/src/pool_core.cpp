@@ -173,8 +173,10 @@ void PoolCore::all_gone() {
   gone->complete_now();
 }
 
-void PoolCore::drain() {
-  if (!drain_told_.exchange(true)) tell(Supervisor::drain);
+bool PoolCore::drain() {
+  if (drain_told_.load(std::memory_order_relaxed) || drain_told_.exchange(true)) return false;
+  tell(Supervisor::drain);
+  return true;
 }
 
 bool PoolCore::has_results() const noexcept {

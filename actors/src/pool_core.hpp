@@ -76,8 +76,8 @@ class PoolCore final : public Shared {
   void tell(std::uint32_t topic, std::int64_t number = 0, Ref<Shared> object = {}) {
     supervisor_.post({.topic = topic, .number = number, .object = std::move(object)});
   }
-  /// Has the supervisor take results out of the rings, unless it has been told already.
-  void drain();
+  /// Has the supervisor take results out of the rings. Returns false if it has been told already, by somebody else.
+  bool drain();
   /// The supervisor begins to drain: later results need a new call.
   void drain_begins() noexcept { drain_told_.store(false, std::memory_order_seq_cst); }
 

@@ -40,7 +40,8 @@ std::shared_ptr<LaunchMessage> Process::encode_self() const {
   if (typeid(*this) != typeid(Process))
     throw TypeError("process class " + demangle(typeid(*this).name()) +
                     " cannot travel to another process: derive it from troupe::ProcessType<" +
-                    type_name(typeid(*this)) + "> and list its members with TROUPE_FIELDS, or use the start method fork");
+                    type_name(typeid(*this)) +
+                    "> and list its members with TROUPE_FIELDS, or use the start method fork");
   if (target_) return target_->encode();
   static_cast<void>(registered);
   return std::make_shared<LaunchMessage>(code_ref(reinterpret_cast<AnyFunction>(&run_nothing)));

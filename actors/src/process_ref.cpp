@@ -54,7 +54,8 @@ Child& ProcessRef::State::started(const char* verb) {
   if (kind != Kind::child || creator != ::getpid())
     throw AssertionError(std::string("can only ") + verb + " a process that this process has started; \"" + name +
                          "\" is not its child");
-  if (!child) throw AssertionError(std::string("can only ") + verb + " a started process; start \"" + name + "\" first");
+  if (!child)
+    throw AssertionError(std::string("can only ") + verb + " a started process; start \"" + name + "\" first");
   return *child;
 }
 

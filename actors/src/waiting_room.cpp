@@ -30,9 +30,7 @@ void WaitingRoom::wait(Completion& completion, Deadline deadline) {
   thread_local SpinWait spin;
   const auto progress = [&] {
     if (completion.ready()) return true;
-    if (!core_.has_results()) return false;
-    core_.drain();
-    return true;
+    return core_.has_results() && core_.drain();
   };
   for (;;) {
     const bool in_time = deadline == no_deadline || std::chrono::steady_clock::now() < deadline;

@@ -108,8 +108,10 @@ class SpinWait {
  private:
   static constexpr int looks_before_clock = 64;
   static constexpr int looks_between_yields = 32;
-  /// A yield that takes longer than this has let somebody else run: more threads than processors.
-  static constexpr std::chrono::nanoseconds crowded = std::chrono::microseconds{4};
+  /// A yield that takes longer than this has let somebody else run, and with nobody else it takes a third of it: either
+  /// there are more threads than processors, or the one we wait for was put on ours while another one is idle, and only
+  /// going to sleep lets the kernel part us.
+  static constexpr std::chrono::nanoseconds crowded = std::chrono::nanoseconds{1500};
 
   static void pause() noexcept {
 #if defined(__x86_64__) || defined(__i386__)
