@@ -1,11 +1,9 @@
 #include <troupe/child.hpp>
 #include <troupe/error.hpp>
+#include <troupe/wire/control.capnp.h>
 
 #include "child_state.hpp"
-
 #include "descriptors.hpp"
-
-#include <troupe/wire/control.capnp.h>
 
 #include <capnp/serialize.h>
 
@@ -42,8 +40,8 @@ bool wait_readable(int descriptor, Deadline deadline) {
 
 }  // namespace
 
-// Reads the nursery's report and leaves it there, so that the sentinel stays readable. If there is none, the nursery has
-// died and the process with it, or in a moment.
+// Reads the nursery's report and leaves it there, so that the sentinel stays readable. If there is none, the nursery
+// has died and the process with it, or in a moment.
 std::optional<int> Child::State::poll_status() {
   alignas(8) std::array<std::byte, 256> bytes{};
   ssize_t size = 0;

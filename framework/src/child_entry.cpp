@@ -1,10 +1,10 @@
 // What a new process does from its first statement of ours to its last.
 
+#include "child_entry.hpp"
+
 #include <troupe/error.hpp>
 #include <troupe/launch.hpp>
 #include <troupe/log.hpp>
-
-#include "child_entry.hpp"
 
 #include "descriptors.hpp"
 #include "nursery.hpp"

@@ -1,6 +1,6 @@
-#include <troupe/error.hpp>
-
 #include "descriptors.hpp"
+
+#include <troupe/error.hpp>
 
 #include <array>
 #include <cerrno>
@@ -66,8 +66,8 @@ int send_datagram(int socket, std::span<const std::byte> bytes, std::span<const 
 
 int receive_datagram(int socket, Datagram& datagram, bool wait) {
   iovec part{.iov_base = datagram.bytes, .iov_len = sizeof datagram.bytes};
-  alignas(cmsghdr)
-      std::array<std::byte, CMSG_SPACE(max_datagram_descriptors * sizeof(int)) + CMSG_SPACE(sizeof(ucred))> control;
+  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(max_datagram_descriptors * sizeof(int)) + CMSG_SPACE(sizeof(ucred))>
+      control;
   msghdr message{};
   ssize_t size = 0;
   do {
@@ -91,8 +91,7 @@ int receive_datagram(int socket, Datagram& datagram, bool wait) {
     const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     std::array<int, max_datagram_descriptors> numbers{};
     std::memcpy(numbers.data(), CMSG_DATA(header), count * sizeof(int));
-    for (std::size_t i = 0; i < count; ++i)
-      datagram.descriptors.push_back(above_standard(FileDescriptor{numbers[i]}));
+    for (std::size_t i = 0; i < count; ++i) datagram.descriptors.push_back(above_standard(FileDescriptor{numbers[i]}));
   }
   return 0;
 }

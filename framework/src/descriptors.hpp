@@ -29,13 +29,14 @@ inline constexpr std::size_t max_datagram_descriptors = 253;
 inline constexpr std::size_t max_datagram_bytes = 8192;
 
 /// Sends one datagram with copies of `descriptors`. 0, or the errno. Never raises SIGPIPE.
-[[nodiscard]] int send_datagram(int socket, std::span<const std::byte> bytes, std::span<const int> descriptors) noexcept;
+[[nodiscard]] int send_datagram(int socket, std::span<const std::byte> bytes,
+                                std::span<const int> descriptors) noexcept;
 
 struct Datagram {
   alignas(8) std::byte bytes[max_datagram_bytes];
   std::size_t size = 0;  // 0: the other end is closed
   std::vector<FileDescriptor> descriptors;
-  bool lost_descriptors = false;  // this process could not take all of them: too many files are open
+  bool lost_descriptors = false;          // this process could not take all of them: too many files are open
   uid_t sender = static_cast<uid_t>(-1);  // who sent it, if the socket was told to say so
 };
 /// Has the kernel tell who sends what arrives at this socket from now on.

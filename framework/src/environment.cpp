@@ -14,8 +14,7 @@ std::vector<const char*> environment_entries() {
 
 std::uint64_t environment_hash() {
   std::uint64_t hash = 0;
-  for (const char* entry : environment_entries())
-    hash = hash * 1099511628211U + std::hash<std::string_view>{}(entry);
+  for (const char* entry : environment_entries()) hash = hash * 1099511628211U + std::hash<std::string_view>{}(entry);
   return hash;
 }
 

@@ -169,8 +169,7 @@ void check(const LaunchSpec& spec) {
 
 void check_descriptors(const LaunchSpec& spec) {
   for (const int number : spec.descriptors)
-    if (!is_open(number))
-      throw OSError(EBADF, "passing descriptor " + std::to_string(number));
+    if (!is_open(number)) throw OSError(EBADF, "passing descriptor " + std::to_string(number));
 }
 
 // Remembers a process for the end of this one. Now and then, when it is worth it, looks for those that have ended

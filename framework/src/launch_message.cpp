@@ -29,7 +29,7 @@ ChildContext::ChildContext(std::vector<FileDescriptor> descriptors, std::unique_
 ChildContext::~ChildContext() = default;
 
 ChildContext::Payload::Payload(FileDescriptor file) {
-  struct stat status {};
+  struct stat status{};
   if (::fstat(file.get(), &status) != 0) throw OSError(errno, "reading what this process was started with");
   const auto bytes = static_cast<std::size_t>(status.st_size);
   memory_ = Mapping(file.get(), 0, bytes, Mapping::Access::read_only, "what this process was started with");

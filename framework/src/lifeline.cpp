@@ -1,6 +1,6 @@
-#include <troupe/error.hpp>
-
 #include "lifeline.hpp"
+
+#include <troupe/error.hpp>
 
 #include "descriptors.hpp"
 

@@ -1,14 +1,13 @@
 // The nursery's loop. One thread, one epoll: connections of processes, pidfds of its children, the lifeline.
 
-#include <troupe/error.hpp>
-
 #include "nursery.hpp"
+
+#include <troupe/callable.hpp>
+#include <troupe/error.hpp>
+#include <troupe/wire/control.capnp.h>
 
 #include "descriptors.hpp"
 #include "nursery_child.hpp"
-
-#include <troupe/callable.hpp>
-#include <troupe/wire/control.capnp.h>
 
 #include <capnp/message.h>
 #include <capnp/serialize.h>

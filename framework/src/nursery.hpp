@@ -41,7 +41,7 @@ NurseryProcess start_nursery(int lifeline, const std::string& program_name);
 /// What the processes of the nursery get back of what the nursery changed for itself.
 struct OriginalState {
   sigset_t signal_mask{};
-  struct sigaction child_action {};
+  struct sigaction child_action{};
   rlim_t file_limit = 0;
   std::string program_name;  // argv[0]
   std::string thread_name;

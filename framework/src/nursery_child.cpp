@@ -1,6 +1,6 @@
-#include <troupe/launch.hpp>
-
 #include "nursery_child.hpp"
+
+#include <troupe/launch.hpp>
 
 #include <array>
 #include <cerrno>

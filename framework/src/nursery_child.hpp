@@ -4,7 +4,6 @@
 /// What a process that the nursery has just forked does until it is what was asked for.
 
 #include <troupe/file_descriptor.hpp>
-
 #include <troupe/wire/control.capnp.h>
 
 #include "nursery.hpp"
@@ -21,8 +20,8 @@ struct ChildPlan {
   pid_t nursery = 0;
   bool spawn = false;
   std::string executable{};  // only for spawn
-  int connection = -1;     // its own to the nursery
-  int failure = -1;        // where a failed exec is told
+  int connection = -1;       // its own to the nursery
+  int failure = -1;          // where a failed exec is told
   int payload = -1;
   int lifeline = -1;
   int directory = -1;

@@ -1,13 +1,12 @@
-#include <troupe/error.hpp>
-
 #include "nursery_link.hpp"
+
+#include <troupe/error.hpp>
+#include <troupe/wire/control.capnp.h>
 
 #include "descriptors.hpp"
 #include "environment.hpp"
 #include "lifeline.hpp"
 #include "nursery.hpp"
-
-#include <troupe/wire/control.capnp.h>
 
 #include <capnp/serialize.h>
 

@@ -67,10 +67,9 @@ void replace_standard_descriptors() noexcept {
 
 [[noreturn]] void become_nursery(OriginalState original) noexcept {
   replace_standard_descriptors();
-  for (const int number : {nursery_connection_number, nursery_lifeline_number})
-    ::fcntl(number, F_SETFD, FD_CLOEXEC);
+  for (const int number : {nursery_connection_number, nursery_lifeline_number}) ::fcntl(number, F_SETFD, FD_CLOEXEC);
   // A status is kept for the nursery to fetch only if SIGCHLD is not ignored.
-  struct sigaction standard {};
+  struct sigaction standard{};
   standard.sa_handler = SIG_DFL;
   ::sigaction(SIGCHLD, &standard, nullptr);
   // It holds three descriptors per process.

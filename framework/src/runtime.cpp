@@ -1,3 +1,4 @@
+#include <troupe/callable.hpp>
 #include <troupe/error.hpp>
 #include <troupe/runtime.hpp>
 
@@ -6,8 +7,6 @@
 #include "descriptors.hpp"
 #include "nursery.hpp"
 #include "self.hpp"
-
-#include <troupe/callable.hpp>
 
 #include <algorithm>
 #include <array>
@@ -207,14 +206,14 @@ namespace this_process {
 namespace {
 
 template <class Field>
-Field read(Field Identity::*field) {
+Field read(Field Identity::* field) {
   Self& me = self();
   const std::lock_guard lock{me.identity_mutex};
   return me.identity.*field;
 }
 
 template <class Field>
-void write(Field Identity::*field, Field value) {
+void write(Field Identity::* field, Field value) {
   Self& me = self();
   const std::lock_guard lock{me.identity_mutex};
   me.identity.*field = std::move(value);

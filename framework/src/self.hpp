@@ -35,12 +35,12 @@ struct Self {
   explicit Self(Identity me) : identity(std::move(me)) {}
 
   std::mutex identity_mutex;
-  Identity identity;  // guarded
+  Identity identity;          // guarded
   unsigned num_children = 0;  // guarded
 
   // One launch at a time: no process is forked while another thread holds descriptors that must not be inherited.
   std::mutex launch_mutex;
-  Lifeline lifeline;  // guarded
+  Lifeline lifeline;    // guarded
   NurseryLink nursery;  // guarded
 
   std::mutex children_mutex;
@@ -58,7 +58,8 @@ Self* find_self() noexcept;
 /// Makes `me` what self() returns and runs the hooks of at_child_start; for a process that was just forked or executed.
 void become(std::unique_ptr<Self> me);
 
-/// Prepares a fork of this process by troupe: what C and C++ streams hold is written out, so that it is not written twice.
+/// Prepares a fork of this process by troupe: what C and C++ streams hold is written out, so that it is not written
+/// twice.
 void flush_standard_streams() noexcept;
 
 /// The normal end of this process, once: end hooks, then daemonic children are terminated, the others joined.

@@ -1,7 +1,6 @@
 // Start methods: the cases of CPython's TestStartMethod under their names, and contexts.
 
 #include <troupe/context.hpp>
-
 #include <troupe/error.hpp>
 #include <troupe/runtime.hpp>
 
@@ -77,8 +76,7 @@ TEST_F(TestStartMethod, test_preload_resources) {
   for (const StartMethod method : get_all_start_methods()) {
     auto [mine, theirs] = make_line();
     Process process = get_context(method).process(
-        [](const FileDescriptor& line) { send_text(line, preloaded ? "ok" : "not preloaded"); },
-        std::move(theirs));
+        [](const FileDescriptor& line) { send_text(line, preloaded ? "ok" : "not preloaded"); }, std::move(theirs));
     process.start();
     EXPECT_EQ(receive_text(mine), method == StartMethod::forkserver ? "ok" : "not preloaded");
     process.join();

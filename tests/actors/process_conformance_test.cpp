@@ -1,10 +1,9 @@
 // The cases of CPython's _TestProcess under their names and for every start method. What each pins down is restated in
 // one line.
 
-#include <troupe/process.hpp>
-
 #include <troupe/context.hpp>
 #include <troupe/error.hpp>
+#include <troupe/process.hpp>
 
 #include "support/processes.hpp"
 
@@ -61,7 +60,8 @@ TEST_P(TestProcess, test_current) {
 TEST_P(TestProcess, test_set_executable) {
   const std::filesystem::path path = std::filesystem::read_symlink("/proc/self/exe");
   const std::string bytes = path.native();
-  for (const std::filesystem::path& executable : {std::filesystem::path(path.c_str()), std::filesystem::path(bytes), path}) {
+  for (const std::filesystem::path& executable :
+       {std::filesystem::path(path.c_str()), std::filesystem::path(bytes), path}) {
     set_executable(executable);
     Process process;
     process.start();
@@ -146,7 +146,11 @@ void report_everything(const FileDescriptor& line, int first, int second, const 
 // The whole life of a process: before start, running, after join; and what the child sees.
 TEST_P(TestProcess, test_process) {
   auto [mine, theirs] = make_line();
-  Process process{ProcessOptions{.name = "SomeProcess", .daemon = true}, report_everything, std::move(theirs), 1, 2,
+  Process process{ProcessOptions{.name = "SomeProcess", .daemon = true},
+                  report_everything,
+                  std::move(theirs),
+                  1,
+                  2,
                   Keywords{.hello = true, .bye = 2.54}};
   EXPECT_EQ(process.authkey(), current_process().authkey());
   EXPECT_FALSE(process.is_alive());
@@ -173,11 +177,10 @@ TEST_P(TestProcess, test_process) {
 TEST_P(TestProcess, test_process_mainthread_native_id) {
   auto [mine, theirs] = make_line();
   const long own_id = ::syscall(SYS_gettid);
-  Process process{
-      [](const FileDescriptor& line) {
-        send_text(line, std::to_string(::gettid()) + " " + std::to_string(::syscall(SYS_gettid)));
-      },
-      std::move(theirs)};
+  Process process{[](const FileDescriptor& line) {
+                    send_text(line, std::to_string(::gettid()) + " " + std::to_string(::syscall(SYS_gettid)));
+                  },
+                  std::move(theirs)};
   process.start();
   const std::string text = receive_text(mine);
   EXPECT_EQ(text, std::to_string(*process.pid()) + " " + std::to_string(*process.pid()));
@@ -287,7 +290,8 @@ void run_threads(const FileDescriptor& line) {
   std::thread([&line] {  // like a daemon thread: nobody waits for it
     ::sleep(20);
     send_text(line, "too late");
-  }).detach();
+  })
+      .detach();
   const std::jthread waited_for{[&line] {
     ::usleep(200'000);
     send_text(line, "in time");

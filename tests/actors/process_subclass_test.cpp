@@ -1,10 +1,9 @@
 // Process classes with members and a run() of their own, and the cases of CPython's _TestSubclassingProcess,
 // TestStdinBadfiledescriptor, TestForkAwareThreadLock and TestCloseFds under their names.
 
-#include <troupe/process.hpp>
-
 #include <troupe/context.hpp>
 #include <troupe/error.hpp>
+#include <troupe/process.hpp>
 #include <troupe/runtime.hpp>
 
 #include "support/processes.hpp"

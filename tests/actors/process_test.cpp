@@ -1,9 +1,8 @@
 // Process: what it refuses, what it is called, how it ends, and the programs that notes on multiprocessing begin with.
 
-#include <troupe/process.hpp>
-
 #include <troupe/context.hpp>
 #include <troupe/error.hpp>
+#include <troupe/process.hpp>
 
 #include "support/processes.hpp"
 

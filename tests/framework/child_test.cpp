@@ -1,7 +1,6 @@
 // Child: launching with descriptors and arguments, waiting, signals, and errors that leave nothing behind.
 
 #include <troupe/child.hpp>
-
 #include <troupe/error.hpp>
 #include <troupe/launch.hpp>
 #include <troupe/runtime.hpp>
@@ -127,8 +126,7 @@ TEST_P(ChildEveryMethod, StartsFromSeveralThreads) {
   for (int& count : ended_well) {
     threads.emplace_back([&count, method = GetParam()] {
       for (int i = 0; i < 10; ++i) {
-        const Child child =
-            Child::launch({.name = "Short", .method = method, .message = message_for(end_at_once)});
+        const Child child = Child::launch({.name = "Short", .method = method, .message = message_for(end_at_once)});
         if (child.wait(in(patience)) == 0) ++count;
       }
     });

@@ -1,8 +1,7 @@
 // The log: the cases of CPython's _TestLogging under their names, the form of lines, and logging across forks.
 
-#include <troupe/log.hpp>
-
 #include <troupe/context.hpp>
+#include <troupe/log.hpp>
 
 #include "support/processes.hpp"
 
@@ -31,12 +30,11 @@ class TestLogging : public testing::TestWithParam<StartMethod> {
 
   std::string level_seen_by_child() {
     auto [mine, theirs] = make_line();
-    Process process = get_context(GetParam())
-                          .process(
-                              [](const FileDescriptor& line) {
-                                send_text(line, std::to_string(get_logger().effective_level()));
-                              },
-                              std::move(theirs));
+    Process process =
+        get_context(GetParam())
+            .process(
+                [](const FileDescriptor& line) { send_text(line, std::to_string(get_logger().effective_level())); },
+                std::move(theirs));
     process.start();
     const std::string level = receive_text(mine);
     process.join();
@@ -74,8 +72,8 @@ TEST_P(TestLogging, LinesCarryLevelAndProcess) {
   get_logger().log(log_level::subwarning, "{{braces}}, a spare {}");
   get_logger().log(33, "between");
   get_logger().debug("below");
-  Process process = get_context(GetParam()).process(ProcessOptions{.name = "Scribe"},
-                                                    [] { get_logger().error("from {}", "below"); });
+  Process process =
+      get_context(GetParam()).process(ProcessOptions{.name = "Scribe"}, [] { get_logger().error("from {}", "below"); });
   process.start();
   process.join();
   EXPECT_EQ(errors.text(),

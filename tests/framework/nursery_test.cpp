@@ -1,10 +1,9 @@
 // The nursery: many processes at once, nothing to do when nothing happens, and its end.
 
-#include <troupe/runtime.hpp>
-
 #include <troupe/child.hpp>
 #include <troupe/context.hpp>
 #include <troupe/error.hpp>
+#include <troupe/runtime.hpp>
 
 #include "support/processes.hpp"
 
@@ -130,7 +129,8 @@ TEST(Nursery, IsTheSameForAllGenerations) {
   for (const StartMethod method : get_all_start_methods()) {
     Process process{ProcessOptions{.start_method = method},
                     [](const FileDescriptor& line) {
-                      Process inner{ProcessOptions{.start_method = StartMethod::forkserver}, send_parent, copy_of(line)};
+                      Process inner{ProcessOptions{.start_method = StartMethod::forkserver}, send_parent,
+                                    copy_of(line)};
                       inner.start();
                       inner.join();
                     },

@@ -1,9 +1,8 @@
 // Runtime: what holds without one, with two, after threads, and at its end.
 
-#include <troupe/runtime.hpp>
-
 #include <troupe/context.hpp>
 #include <troupe/error.hpp>
+#include <troupe/runtime.hpp>
 
 #include "support/processes.hpp"
 
@@ -244,7 +243,7 @@ std::string blocked_signals() {
   std::string text;
   for (int number = 1; number <= 31; ++number)
     if (::sigismember(&mask, number) == 1) text += std::to_string(number) + " ";
-  struct sigaction action {};
+  struct sigaction action{};
   ::sigaction(SIGCHLD, nullptr, &action);
   return text + (action.sa_handler == SIG_IGN ? "ignored" : "default");
 }

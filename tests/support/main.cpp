@@ -15,10 +15,6 @@ int main(int argc, char** argv) {
   return RUN_ALL_TESTS();
 }
 
-// Our forked children start threads of their own; the sanitizer would end them for it, because it cannot vouch for what
-// the parent's other threads were doing at the fork.
-extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }  // NOLINT: the name is the sanitizer's
-
 #if defined(__SANITIZE_THREAD__)
 // Forked processes with a pool start threads of their own, which ThreadSanitizer takes for a mistake unless told.
 extern "C" const char* __tsan_default_options();

@@ -45,8 +45,7 @@ std::string read_file(int file) {
 
 std::pair<FileDescriptor, FileDescriptor> make_line() {
   std::array<int, 2> ends{};
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0)
-    throw std::runtime_error("socketpair");
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) throw std::runtime_error("socketpair");
   return {FileDescriptor{ends[0]}, FileDescriptor{ends[1]}};
 }
 

@@ -117,8 +117,7 @@ class CallTarget final : public Target {
       throw TypeError("the target of type " + demangle(typeid(F).name()) +
                       " cannot travel to another process, because its captures may be references into this one: pass "
                       "what it captures as arguments, or use the start method fork");
-    } else if constexpr (!can_encode(static_cast<Kept*>(nullptr)) ||
-                         !can_decode(static_cast<Arrived*>(nullptr))) {
+    } else if constexpr (!can_encode(static_cast<Kept*>(nullptr)) || !can_decode(static_cast<Arrived*>(nullptr))) {
       throw TypeError("an argument of the target, of types " + demangle(typeid(Kept).name()) +
                       ", cannot travel to another process: give its type TROUPE_FIELDS or a Codec, or use the start "
                       "method fork");

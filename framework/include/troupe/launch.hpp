@@ -6,7 +6,6 @@
 
 #include <troupe/callable.hpp>
 #include <troupe/child.hpp>
-
 #include <troupe/wire/control.capnp.h>
 
 #include <capnp/message.h>
