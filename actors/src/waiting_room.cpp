@@ -36,7 +36,9 @@ void WaitingRoom::wait(Completion& completion, Deadline deadline) {
     const bool in_time = deadline == no_deadline || std::chrono::steady_clock::now() < deadline;
     const bool found = in_time ? spin(progress) : progress();
     if (completion.ready() || (!in_time && !found)) return;
-    if (!found) sleep(completion, deadline);
+    if (found) continue;
+    sleep(completion, deadline);
+    spin.found_later();
   }
 }
 

@@ -54,6 +54,7 @@ class Worker final : public Actor {
   Worker(Channel& channel, bool& stopped) : channel_(channel), stopped_(stopped) {}
 
   void receive(Mail&) override {
+    spin_.found_later();
     // Goes on while tasks keep coming; the run loop sleeps when they do not.
     do {
       now_ = Clock::now();

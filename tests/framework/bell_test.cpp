@@ -245,23 +245,26 @@ TEST(SpinWait, GivesUpWhenTheConditionStaysFalse) {
   }
 }
 
-TEST(SpinWait, LooksShorterAfterFailureAndLongerAfterSuccessWithinItsLimits) {
+// Two sides that wake each other from short sleeps would sleep for ever if only looks that succeed made looks longer.
+TEST(SpinWait, LooksLongAfterShortWaitsAndShortAfterLongOnes) {
   SpinWait spin;
   EXPECT_EQ(spin.limit(), SpinWait::longest);
-  for (int i = 0; i < 30; ++i) {
+  const auto after_long_wait = [&] {
     spin([] { return false; });
-    EXPECT_LE(spin.limit(), SpinWait::longest);
-    EXPECT_GE(spin.limit(), SpinWait::shortest);
-  }
-  EXPECT_EQ(spin.limit(), SpinWait::shortest);
-  // Late enough that it counts as a success of the look, soon enough for the shortest one.
-  const auto succeed = [&] {
-    int looks = 0;
-    return spin([&] { return ++looks > 70; });
+    for (const auto end = steady_clock::now() + SpinWait::longest; steady_clock::now() < end;) {
+    }
+    spin.found_later();
   };
+  for (auto before = spin.limit(); before > SpinWait::shortest; before = spin.limit()) {
+    after_long_wait();
+    ASSERT_LT(spin.limit(), before);
+  }
+  after_long_wait();
+  EXPECT_EQ(spin.limit(), SpinWait::shortest);
+  // A wait that a long look would have outlasted; often enough that nobody else has the processor all the time.
   for (int i = 0; i < 1000 && spin.limit() < SpinWait::longest; ++i) {
-    succeed();
-    EXPECT_LE(spin.limit(), SpinWait::longest);
+    spin([] { return false; });
+    spin.found_later();
   }
   EXPECT_EQ(spin.limit(), SpinWait::longest);
 }

@@ -64,13 +64,16 @@ void futex_wait(std::atomic<std::uint32_t>* word, std::uint32_t expected, Deadli
 /// Wakes up to `count` threads that sleep on `word`, in whichever process.
 void futex_wake(std::atomic<std::uint32_t>* word, int count) noexcept;
 
-/// Looks for a condition for a short while before the thread sleeps. How long adapts: a look that finds something soon
-/// makes the next one longer, one in vain makes it shorter, and when others want the processor it ends at once.
+/// Looks for a condition for a short while before the thread sleeps. How long adapts to how long waits are in all, the
+/// sleep included: if looking up to `longest` would have seen the end, the next look lasts that long; if not, looks get
+/// shorter. Two sides that wake each other from short sleeps would otherwise do so for ever. When others want the
+/// processor, the look ends at once.
 /// Thread: caller.
 class SpinWait {
  public:
-  /// Longest look. Waking a sleeping process costs 20 to 40 us, so a longer look would waste more than it saves.
-  static constexpr std::chrono::nanoseconds longest = std::chrono::microseconds{50};
+  using Clock = std::chrono::steady_clock;
+  /// Longest look. Waking a sleeping process and being woken costs 30 to 90 us, and a look has to outlast that.
+  static constexpr std::chrono::nanoseconds longest = std::chrono::microseconds{200};
   static constexpr std::chrono::nanoseconds shortest = std::chrono::microseconds{3};
 
   /// Returns true as soon as `found()` does, false when the look has lasted long enough.
@@ -80,26 +83,24 @@ class SpinWait {
       if (found()) return true;
       pause();
     }
-    const auto start = std::chrono::steady_clock::now();
-    auto before = start;
-    while (before - start < limit_) {
+    start_ = Clock::now();
+    int crowds = 0;
+    for (auto before = start_; before - start_ < limit_ && crowds < crowds_to_leave;) {
       for (int i = 0; i < looks_between_yields; ++i) {
-        if (found()) {
-          succeeded();
-          return true;
-        }
+        if (found()) return true;
         pause();
       }
-      const auto after_looks = std::chrono::steady_clock::now();
+      const auto after_looks = Clock::now();
       yield();
-      before = std::chrono::steady_clock::now();
-      if (before - after_looks > crowded) {
-        limit_ = shortest;
-        return found();
-      }
+      before = Clock::now();
+      crowds = before - after_looks > crowded ? crowds + 1 : 0;
     }
-    failed();
     return found();
+  }
+
+  /// After a look in vain: what was waited for has come now, mostly after a sleep.
+  void found_later() noexcept {
+    limit_ = Clock::now() - start_ < longest ? longest : std::max(limit_ / 2, shortest);
   }
 
   /// How long the next look may last.
@@ -108,10 +109,11 @@ class SpinWait {
  private:
   static constexpr int looks_before_clock = 64;
   static constexpr int looks_between_yields = 32;
-  /// A yield that takes longer than this has let somebody else run, and with nobody else it takes a third of it: either
-  /// there are more threads than processors, or the one we wait for was put on ours while another one is idle, and only
-  /// going to sleep lets the kernel part us.
+  /// A yield that takes longer than this has let somebody else run; with nobody else it takes a third of it. If the
+  /// next one does as well, there are more threads than processors, or the one we wait for was put on ours while
+  /// another one is idle, and only going to sleep lets the kernel part us.
   static constexpr std::chrono::nanoseconds crowded = std::chrono::nanoseconds{1500};
+  static constexpr int crowds_to_leave = 2;
 
   static void pause() noexcept {
 #if defined(__x86_64__) || defined(__i386__)
@@ -121,14 +123,9 @@ class SpinWait {
 #endif
   }
   static void yield() noexcept;
-  void succeeded() noexcept {
-    limit_ = std::min(2 * limit_, longest);
-  }
-  void failed() noexcept {
-    limit_ = std::max(limit_ / 2, shortest);
-  }
 
   std::chrono::nanoseconds limit_ = longest;
+  Clock::time_point start_;
 };
 
 }  // namespace troupe
