@@ -207,21 +207,31 @@ void encode_chunk(MessageWriter& message, std::uint64_t id, const F& callable, I
   encode_items(std::move(first), count, chunk.initItems());
 }
 
+namespace detail {
+
+/// The value in a result as it travelled. Errors: what the task threw; CodecError when nothing of it can be read.
+inline wire::Value::Reader read_value(MessageReader& message) {
+  return guard_reading([&] {
+    const auto result = message.root<wire::Result>();
+    if (result.isFailure()) std::rethrow_exception(decode_exception(result.getFailure()));
+    return result.getValue();
+  });
+}
+
+}  // namespace detail
+
 /// The value of a finished task. Thread: any.
 /// Errors: what the task threw; CodecError when the value is no T.
 template <class T>
 T decode_result(MessageReader& message) {
-  const auto result = message.root<wire::Result>();
-  if (result.isFailure()) std::rethrow_exception(decode_exception(result.getFailure()));
-  if constexpr (!std::is_void_v<T>) return decode<T>(result.getValue());
+  [[maybe_unused]] const auto value = detail::read_value(message);
+  if constexpr (!std::is_void_v<T>) return decode<T>(value);
 }
 
 /// Appends the values of a finished chunk. Errors: as decode_result.
 template <class T>
 void decode_chunk_result(MessageReader& message, std::vector<T>& out) {
-  const auto result = message.root<wire::Result>();
-  if (result.isFailure()) std::rethrow_exception(decode_exception(result.getFailure()));
-  decode_items(result.getValue(), out);
+  decode_items(detail::read_value(message), out);
 }
 
 }  // namespace troupe
