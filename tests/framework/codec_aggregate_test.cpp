@@ -3,6 +3,8 @@
 
 #include "codec_fixture.hpp"
 
+#include <gmock/gmock.h>
+
 #include <functional>
 #include <map>
 #include <mutex>
@@ -119,6 +121,15 @@ struct NoFields {
 struct Sequence {
   std::span<const double> items;
   std::string_view name;
+};
+
+struct Changes {
+  int number;
+  int& place;
+};
+struct Refers {
+  int number;
+  const std::vector<int>& items;
 };
 
 struct Money {
@@ -248,6 +259,17 @@ TEST(CodecAggregate, TypesWithoutCodecAreToldApart) {
   EXPECT_TRUE(Decodable<Tree>);
   EXPECT_TRUE(Encodable<char[4]>);
   EXPECT_FALSE(Decodable<char[4]>);
+}
+
+// What a reference refers to stays in the sender's process.
+TEST(CodecAggregate, ReferencesAreRefused) {
+  EXPECT_FALSE(Encodable<Changes>);
+  EXPECT_FALSE(Decodable<Changes>);
+  const std::vector<int> items = {1, 2};
+  EXPECT_THAT(codec_error([&] {
+                Sent(Refers{1, items});
+              }),
+              testing::HasSubstr("Refers has a field that is a reference, which cannot travel; make it a value"));
 }
 
 TEST(CodecCustom, SpecializationsAreUsedEverywhere) {

@@ -226,11 +226,11 @@ TEST(CodecList, ErrorsOfTheIteratorPass) {
 TEST(CodecList, ListsTooLargeForAMessageAreErrors) {
   Sent sent;
   const std::string text =
-      codec_error([&] { encode_items(std::views::iota(0).begin(), std::size_t{1} << 33, sent.out()); });
+      codec_error([&] { encode_items(std::views::iota(0L).begin(), std::size_t{1} << 33, sent.out()); });
   EXPECT_EQ(text,
             "a list of 8589934592 items or bytes is too large for one message, which holds 536870911; send it in "
             "parts");
-  const auto texts = std::views::iota(0) | std::views::transform([](int) { return std::string(); });
+  const auto texts = std::views::iota(0L) | std::views::transform([](long) { return std::string(); });
   EXPECT_NE(codec_error([&] { encode_items(texts.begin(), std::size_t{1} << 32, sent.out()); }).find("too large"),
             std::string::npos);
   // Fewer items than the limit, more words than a segment holds: Cap'n Proto's own check.

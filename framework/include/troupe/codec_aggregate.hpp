@@ -11,6 +11,8 @@
 #include <capnp/message.h>
 
 #include <array>
+#include <cstddef>
+#include <functional>
 #include <memory>
 #include <tuple>
 #include <utility>
@@ -23,18 +25,40 @@ namespace detail {
 template <class T>
 struct AnyBaseOf {
   template <class B>
-    requires(std::is_base_of_v<B, T> && !std::is_same_v<B, T>)
-  constexpr operator B() const noexcept;
+  requires(std::is_base_of_v<B, T> && !std::is_same_v<B, T>) constexpr operator B() const noexcept;
 };
 
 template <class T>
-concept HasBase = std::is_aggregate_v<T> && requires { T{AnyBaseOf<T>{}}; };
+concept HasBase = std::is_aggregate_v<T> && requires {
+  T{AnyBaseOf<T>{}};
+};
 
-/// Structs whose fields the compiler can enumerate: no constructors, private fields, bases, unions. Fields that are C
-/// arrays are not understood: use std::array.
+template <class T, std::size_t... I>
+consteval bool fields_are_assignable(std::index_sequence<I...>) {
+  return (std::is_move_assignable_v<boost::pfr::tuple_element_t<I, T>> && ...);
+}
+
+/// An aggregate that cannot be assigned although each of its fields can, as Boost.PFR tells them: one is a reference. A
+/// reference to const is told as a const field, so `require_inside` has to see to it.
 template <class T>
-concept Aggregate =
-    std::is_class_v<T> && std::is_aggregate_v<T> && !HasFields<T> && !Sequence<T> && !Set<T> && !Map<T> && !HasBase<T>;
+concept HasReference =
+    !std::is_move_assignable_v<T> && fields_are_assignable<T>(std::make_index_sequence<boost::pfr::tuple_size_v<T>>{});
+
+/// Structs whose fields the compiler can enumerate: no constructors, private fields, bases, unions, references. Fields
+/// that are C arrays are not understood: use std::array. (g++ 12 breaks down over Boost.PFR when a field is a
+/// std::array of strings or the like: use TROUPE_FIELDS.)
+template <class T>
+concept Aggregate = std::is_class_v<T> && std::is_aggregate_v<T> && !HasFields<T> && !Sequence<T> && !Set<T> &&
+                    !Map<T> && !HasBase<T> && !HasReference<T>;
+
+/// What a reference refers to would stay behind in the sender. Errors: CodecError unless `field` is part of `object`.
+template <class T, class Field>
+void require_inside(const T& object, const Field& field) {
+  const auto* begin = reinterpret_cast<const std::byte*>(std::addressof(object));
+  const auto* place = reinterpret_cast<const std::byte*>(std::addressof(field));
+  if (std::less<>{}(place, begin) || !std::less<>{}(place, begin + sizeof(T)))
+    throw CodecError(type_label<T>() + " has a field that is a reference, which cannot travel; make it a value");
+}
 
 template <class T, class Indices = std::make_index_sequence<boost::pfr::tuple_size_v<T>>>
 struct FieldTypes;
@@ -74,8 +98,10 @@ struct Codec<T> {
     auto fields = detail::init_struct(detail::type_label<T>(), num_fields, out);
     if constexpr (num_fields > 0) {
       unsigned i = 0;
-      boost::pfr::for_each_field(
-          value, [&]<class Field>(const Field& field) { detail::encode_part<Field>(field, fields[i++]); });
+      boost::pfr::for_each_field(value, [&]<class Field>(const Field& field) {
+        detail::require_inside(value, field);
+        detail::encode_part<Field>(field, fields[i++]);
+      });
     }
   }
 
@@ -140,7 +166,10 @@ namespace detail {
 
 /// Reader of a generated Cap'n Proto struct.
 template <class T>
-concept StructReader = requires { typename T::Reads; } && capnp::kind<typename T::Reads>() == capnp::Kind::STRUCT;
+concept StructReader = requires {
+  typename T::Reads;
+}
+&&capnp::kind<typename T::Reads>() == capnp::Kind::STRUCT;
 
 }  // namespace detail
 
