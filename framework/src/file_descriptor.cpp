@@ -4,6 +4,9 @@
 #include "descriptors.hpp"
 
 #include <cerrno>
+#include <csignal>
+#include <ctime>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -14,6 +17,22 @@ namespace {
 /// What the kernel takes as the name of a memfd.
 constexpr std::size_t longest_name = 249;
 
+/// ftruncate, but above RLIMIT_FSIZE only with EFBIG: the signal that comes with it would end the process.
+int resize(int file, std::size_t bytes) noexcept {
+  sigset_t too_large;
+  sigset_t before;
+  sigset_t pending;
+  ::sigemptyset(&too_large);
+  ::sigaddset(&too_large, SIGXFSZ);
+  ::pthread_sigmask(SIG_BLOCK, &too_large, &before);
+  ::sigpending(&pending);
+  const int error = ::ftruncate(file, static_cast<off_t>(bytes)) == 0 ? 0 : errno;
+  const timespec at_once{};
+  if (error == EFBIG && ::sigismember(&pending, SIGXFSZ) == 0) ::sigtimedwait(&too_large, nullptr, &at_once);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return error;
+}
+
 }  // namespace
 
 void FileDescriptor::reset(int number) noexcept {
@@ -23,10 +42,14 @@ void FileDescriptor::reset(int number) noexcept {
 
 FileDescriptor create_memory_file(const std::string& name, std::size_t bytes) {
   const std::string shown_name = name.substr(0, longest_name);
-  FileDescriptor file = above_standard(FileDescriptor{::memfd_create(shown_name.c_str(), MFD_CLOEXEC)});
+  FileDescriptor file =
+      above_standard(FileDescriptor{::memfd_create(shown_name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING)});
   if (!file) throw OSError(errno, "creating shared memory \"" + name + "\"");
-  if (::ftruncate(file.get(), static_cast<off_t>(bytes)) != 0)
-    throw OSError(errno, "sizing shared memory \"" + name + "\" to " + std::to_string(bytes) + " bytes");
+  if (const int error = resize(file.get(), bytes); error != 0)
+    throw OSError(error, "sizing shared memory \"" + name + "\" to " + std::to_string(bytes) + " bytes" +
+                             (error == EFBIG ? ", more than RLIMIT_FSIZE (ulimit -f) allows" : ""));
+  // Whoever truncated it would end the others by SIGBUS.
+  if (bytes > 0) ::fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL);
   return file;
 }
 
@@ -45,7 +68,8 @@ Mapping Mapping::twice_in_a_row(int file, std::size_t offset, std::size_t bytes,
   both.address_ = static_cast<std::byte*>(range);
   both.bytes_ = 2 * bytes;
   for (std::byte* half : {both.address_, both.address_ + bytes}) {
-    void* mapped = ::mmap(half, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, static_cast<off_t>(offset));
+    void* mapped =
+        ::mmap(half, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, static_cast<off_t>(offset));
     if (mapped == MAP_FAILED) throw OSError(errno, "mapping " + std::to_string(bytes) + " bytes for " + purpose);
   }
   return both;

@@ -1,8 +1,7 @@
+#include <troupe/error.hpp>
 #include <troupe/file_descriptor.hpp>
 
 #include "../support/forked.hpp"
-
-#include <troupe/error.hpp>
 
 #include <gmock/gmock.h>
 
@@ -21,6 +20,7 @@ namespace troupe {
 namespace {
 
 using test::Forked;
+using testing::AllOf;
 using testing::HasSubstr;
 
 constexpr std::size_t page_bytes = 4096;
@@ -117,6 +117,33 @@ TEST(MemoryFile, ErrorsNameTheFileAndTheStep) {
       EXPECT_EQ(error.errno_value(), EMFILE);
       EXPECT_THAT(error.what(), HasSubstr("creating shared memory \"one too many\""));
     }
+  }};
+  EXPECT_EQ(child.wait(), 0);
+}
+
+// Others have mapped it, and would end by SIGBUS.
+TEST(MemoryFile, CannotBeMadeSmaller) {
+  const FileDescriptor file = create_memory_file("fixed", 2 * page_bytes);
+  EXPECT_EQ(::ftruncate(file.get(), page_bytes), -1);
+  EXPECT_EQ(errno, EPERM);
+}
+
+// The kernel sends SIGXFSZ along, which would end the process.
+TEST(MemoryFile, SaysThatTheLimitOfFileSizesIsTooLow) {
+  Forked child{[] {
+    const rlimit small{.rlim_cur = page_bytes, .rlim_max = page_bytes};
+    ::setrlimit(RLIMIT_FSIZE, &small);
+    try {
+      static_cast<void>(create_memory_file("too large", 2 * page_bytes));
+      FAIL() << "no error";
+    } catch (const OSError& error) {
+      EXPECT_EQ(error.errno_value(), EFBIG);
+      EXPECT_THAT(error.what(), AllOf(HasSubstr("\"too large\" to 8192 bytes"), HasSubstr("RLIMIT_FSIZE (ulimit -f)")));
+    }
+    sigset_t pending;
+    ::sigpending(&pending);
+    EXPECT_EQ(::sigismember(&pending, SIGXFSZ), 0);
+    EXPECT_TRUE(create_memory_file("just right", page_bytes));
   }};
   EXPECT_EQ(child.wait(), 0);
 }
