@@ -1,4 +1,4 @@
-// Layout of the memfd: one byte per ticket ("given back"), then the blocks. Blocks take a power of two of address
+// Layout of the memfd: the ReturnTable, then the blocks. Blocks take a power of two of address
 // range and live where they were first put; memory is attached to the part that is really used.
 
 #include <troupe/arena.hpp>
@@ -9,32 +9,32 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <utility>
 
 namespace troupe {
 
 namespace {
 
-constexpr std::size_t table_bytes = max_arena_blocks;
 constexpr std::size_t page_bytes = 4096;
-constexpr std::size_t smallest_class = 64 * 1024;
-static_assert(table_bytes % page_bytes == 0);
+constexpr std::size_t smallest_class = 16 * 1024;
 
 std::size_t round_to_pages(std::size_t bytes) { return (bytes + page_bytes - 1) / page_bytes * page_bytes; }
 
-std::atomic<std::uint8_t>* returned_table(const Mapping& mapping) {
-  return reinterpret_cast<std::atomic<std::uint8_t>*>(mapping.data());
-}
+ReturnTable* returned_table(const Mapping& mapping) { return reinterpret_cast<ReturnTable*>(mapping.data()); }
 
 }  // namespace
 
-Arena::Arena(const std::string& name) : file_(create_memory_file(name, arena_bytes)) { map(name); }
+Arena::Arena(const std::string& name, std::size_t max_blocks)
+    : file_(create_memory_file(name, arena_bytes)), max_blocks_(max_blocks) {
+  map(name);
+}
 
 Arena::Arena(FileDescriptor file) : file_(std::move(file)) { map("an arena"); }
 
 void Arena::map(const std::string& name) {
   memory_ = Mapping{file_.get(), 0, arena_bytes, Mapping::Access::read_write, name};
   returned_ = returned_table(memory_);
-  end_ = table_bytes;
+  end_ = arena_table_bytes;
 }
 
 Arena::Block Arena::allocate(std::size_t bytes, bool zeroed) {
@@ -77,7 +77,7 @@ std::size_t Arena::num_blocks_out() const {
 }
 
 Arena::Place Arena::take_place(std::size_t size_class) {
-  if (num_out_ >= max_arena_blocks)
+  if (num_out_ >= max_blocks_)
     throw Full("an arena has " + std::to_string(num_out_) + " large messages out: read or drop results first");
   if (auto& places = free_[size_class]; !places.empty()) {
     const Place place = places.back();
@@ -85,8 +85,10 @@ Arena::Place Arena::take_place(std::size_t size_class) {
     free_backed_bytes_ -= place.backed_bytes;
     return place;
   }
+  if (size_class > arena_bytes - end_ && num_out_ == 0) start_over();
   if (size_class > arena_bytes - end_)
-    throw Full("an arena's address range of " + std::to_string(arena_bytes) + " bytes is used up by messages in flight");
+    throw Full("an arena's address range of " + std::to_string(arena_bytes) + " bytes is used up, with " +
+               std::to_string(num_out_) + " large messages out: read or drop results first");
   const Place place{.offset = end_, .size_class = size_class, .backed_bytes = 0, .dirty_bytes = 0};
   end_ += size_class;
   return place;
@@ -136,10 +138,20 @@ void Arena::free_place(Place place) noexcept {
   free_[place.size_class].push_back(place);
 }
 
+// Blocks keep their sizes; when none is out, the range may be cut up anew.
+void Arena::start_over() noexcept {
+  give_free_memory_back();
+  if (free_backed_bytes_ > 0) return;
+  free_.clear();
+  end_ = arena_table_bytes;
+}
+
 void Arena::collect_returned() noexcept {
+  const std::uint32_t count = returned_->count.load(std::memory_order_acquire);
+  if (std::exchange(num_collected_, count) == count) return;
   for (std::size_t ticket = 0; ticket < out_.size(); ++ticket) {
-    if (returned_[ticket].load(std::memory_order_acquire) == 0) continue;
-    returned_[ticket].store(0, std::memory_order_relaxed);
+    if (returned_->marks[ticket].load(std::memory_order_acquire) == 0) continue;
+    returned_->marks[ticket].store(0, std::memory_order_relaxed);
     if (out_[ticket].size_class == 0) continue;
     free_place(std::exchange(out_[ticket], Place{}));
     free_tickets_.push_back(static_cast<std::uint32_t>(ticket));
@@ -149,18 +161,21 @@ void Arena::collect_returned() noexcept {
 
 ArenaView::ArenaView(int file, bool may_release)
     : memory_(file, 0, arena_bytes, Mapping::Access::read_only, "an arena") {
-  if (may_release) returned_map_ = Mapping{file, 0, table_bytes, Mapping::Access::read_write, "an arena's table"};
+  if (may_release) returned_map_ = Mapping{file, 0, arena_table_bytes, Mapping::Access::read_write, "an arena's table"};
 }
 
 std::span<const std::uint64_t> ArenaView::words(SegmentRef segment) const {
-  if (segment.offset % sizeof(std::uint64_t) != 0 || segment.offset < table_bytes || segment.offset > arena_bytes ||
-      segment.words > (arena_bytes - segment.offset) / sizeof(std::uint64_t))
+  if (segment.offset % sizeof(std::uint64_t) != 0 || segment.offset < arena_table_bytes ||
+      segment.offset > arena_bytes || segment.words > (arena_bytes - segment.offset) / sizeof(std::uint64_t))
     throw CodecError("a message names memory outside its arena");
   return {reinterpret_cast<const std::uint64_t*>(memory_.data() + segment.offset), segment.words};
 }
 
 void ArenaView::release(std::uint64_t ticket) const noexcept {
-  if (ticket < max_arena_blocks) returned_table(returned_map_)[ticket].store(1, std::memory_order_release);
+  if (ticket >= max_arena_blocks) return;
+  ReturnTable& table = *returned_table(returned_map_);
+  table.marks[ticket].store(1, std::memory_order_release);
+  table.count.fetch_add(1, std::memory_order_release);
 }
 
 }  // namespace troupe

@@ -1,11 +1,10 @@
-#include <troupe/wire_message.hpp>
-
-#include "shared_ring.hpp"
-
 #include <troupe/codec.hpp>
 #include <troupe/error.hpp>
 #include <troupe/task_call.hpp>
 #include <troupe/wire/task.capnp.h>
+#include <troupe/wire_message.hpp>
+
+#include "shared_ring.hpp"
 
 #include <capnp/any.h>
 #include <gtest/gtest.h>
@@ -171,14 +170,14 @@ TEST(MessageWriter, GivesBackTheBlocksOfAMessageThatIsNotSent) {
 }
 
 TEST(MessageWriter, LetsTheArenasErrorsThroughAndLeavesNothingBehind) {
-  Arena arena{"arena"};
-  for (std::size_t i = 1; i < max_arena_blocks; ++i) static_cast<void>(arena.allocate(8, false));
+  Arena arena{"arena", 1000};
+  for (int i = 1; i < 1000; ++i) static_cast<void>(arena.allocate(8, false));
   const std::vector<std::vector<double>> two(2, std::vector<double>(10'000));
   for (int again = 0; again < 3; ++again) {
     Message message{arena};
     EXPECT_THROW(encode(two, message.root()), Full);
   }
-  EXPECT_EQ(arena.num_blocks_out(), max_arena_blocks - 1);
+  EXPECT_EQ(arena.num_blocks_out(), 999U);
   Message message{arena};
   EXPECT_NO_THROW(encode(two[0], message.root()));
 }
@@ -187,10 +186,10 @@ TEST(MessageReader, RefusesSegmentsThatItCannotReach) {
   Arena arena{"arena"};
   const ArenaView view{arena.file(), false};
   const std::vector<std::uint64_t> words(4);
-  const std::vector<SegmentRef> good{{max_arena_blocks, 1, 0}};
+  const std::vector<SegmentRef> good{{arena_table_bytes, 1, 0}};
   EXPECT_NO_THROW((MessageReader{words, good, &view}));
   EXPECT_THROW((MessageReader{words, good, nullptr}), CodecError);
-  const std::vector<SegmentRef> bad{{max_arena_blocks, 1, 0}, {arena_bytes, 1, 0}};
+  const std::vector<SegmentRef> bad{{arena_table_bytes, 1, 0}, {arena_bytes, 1, 0}};
   EXPECT_THROW((MessageReader{words, bad, &view}), CodecError);
 }
 

@@ -4,7 +4,7 @@
 /// Shared memory for what is too large for a ring: one process allocates, others read in place.
 ///
 /// An arena is a memfd with a large, mostly empty address range. The books are private to the allocating process, so
-/// nobody else can damage them; the one thing that others write is a byte per block that says "given back".
+/// nobody else can damage them; all that others write is a byte per block that says "given back", and a count of those.
 
 #include <troupe/file_descriptor.hpp>
 #include <troupe/ring.hpp>
@@ -23,10 +23,22 @@ namespace troupe {
 /// Address range of an arena. Only what is used takes memory.
 inline constexpr std::size_t arena_bytes = std::size_t{64} << 30U;
 /// Most blocks that are out at once.
-inline constexpr std::size_t max_arena_blocks = 16 * 1024;
+inline constexpr std::size_t max_arena_blocks = 1024 * 1024;
 /// Freed memory that an arena keeps warm; what is beyond goes back to the system at once, and all of it before an arena
 /// says that there is no memory.
 inline constexpr std::size_t arena_keep_bytes = std::size_t{256} << 20U;
+
+/// The beginning of an arena's memfd.
+struct ReturnTable {
+  using Mark = std::atomic<std::uint8_t>;
+  /// How often blocks were given back, modulo 2^32; may lag behind the marks, as a reader may be killed between the
+  /// two.
+  std::atomic<std::uint32_t> count;
+  alignas(64) Mark marks[max_arena_blocks];  ///< by ticket: 1, the block was given back
+};
+
+/// What the table takes, in whole pages; the first block lies behind it.
+inline constexpr std::size_t arena_table_bytes = (sizeof(ReturnTable) + 4095) / 4096 * 4096;
 
 /// The allocating end. Thread: any. The memory goes back to the system when all ends are closed.
 class Arena {
@@ -37,8 +49,8 @@ class Arena {
     SegmentRef segment;  ///< as it goes into a frame, `words` set to what fits
   };
 
-  /// Makes a new, empty arena. Errors: OSError.
-  explicit Arena(const std::string& name);
+  /// Makes a new, empty arena, where at most `max_blocks` may be out at once. Errors: OSError.
+  explicit Arena(const std::string& name, std::size_t max_blocks = max_arena_blocks);
   /// Takes over the allocating end of an arena that another process made and nobody has allocated from.
   explicit Arena(FileDescriptor file);
 
@@ -55,9 +67,9 @@ class Arena {
  private:
   struct Place {
     std::uint64_t offset = 0;
-    std::size_t size_class = 0;   // bytes of address range, a power of two
-    std::size_t backed_bytes = 0; // prefix that has memory
-    std::size_t dirty_bytes = 0;  // prefix that may hold old data
+    std::size_t size_class = 0;    // bytes of address range, a power of two
+    std::size_t backed_bytes = 0;  // prefix that has memory
+    std::size_t dirty_bytes = 0;   // prefix that may hold old data
   };
 
   void map(const std::string& name);
@@ -67,19 +79,22 @@ class Arena {
   void give_free_memory_back() noexcept;
   void free_place(Place place) noexcept;
   void collect_returned() noexcept;
+  void start_over() noexcept;
 
   FileDescriptor file_;
+  std::size_t max_blocks_ = max_arena_blocks;
   Mapping memory_;
-  std::atomic<std::uint8_t>* returned_ = nullptr;  // one byte per ticket, written by readers
+  ReturnTable* returned_ = nullptr;  // written by readers
 
   mutable std::mutex mutex_;
   // Guarded by mutex_:
-  std::uint64_t end_ = 0;                              // first offset never handed out
-  std::map<std::size_t, std::vector<Place>> free_;     // by size class
+  std::uint64_t end_ = 0;                           // first offset never handed out
+  std::map<std::size_t, std::vector<Place>> free_;  // by size class
   std::size_t free_backed_bytes_ = 0;
-  std::vector<Place> out_;                             // by ticket; size_class 0: ticket unused
+  std::vector<Place> out_;  // by ticket; size_class 0: ticket unused
   std::vector<std::uint32_t> free_tickets_;
   std::size_t num_out_ = 0;
+  std::uint32_t num_collected_ = 0;  // what the count of returns said when blocks were last collected
 };
 
 /// A reading end. Thread: any.

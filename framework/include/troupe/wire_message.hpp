@@ -40,7 +40,7 @@ class MessageWriter final : public capnp::MessageBuilder {
   std::span<std::uint64_t> first_;
   bool first_given_ = false;
   Arena* arena_;
-  std::size_t next_words_ = 8 * 1024;  // size of the next block that many small objects share
+  std::size_t next_words_ = 2 * 1024;  // size of the next block that many small objects share
   std::vector<Arena::Block> blocks_;
 };
 
