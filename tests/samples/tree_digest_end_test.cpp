@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 
 #include <optional>
+#include <sys/stat.h>
 
 namespace samples {
 namespace {
@@ -94,6 +95,22 @@ TEST(TreeDigest, TakesItsWorkersAlong) {
     EXPECT_EQ(program.wait(), -number);
     EXPECT_TRUE(all_processes_ended());
     EXPECT_EQ(program.out(), "");
+  }
+}
+
+// The sha256sum that --verify waits for may have hours of work as well.
+TEST(TreeDigest, TakesSha256sumAlong) {
+  for (const int number : {SIGINT, SIGKILL}) {
+    const Folder scripts;
+    const Folder folder;
+    folder.add("file", "x");
+    const std::string script = scripts.add("sha256sum", "#!/bin/sh\necho endless >&2\nexec cat /dev/zero >/dev/null\n");
+    ::chmod(script.c_str(), 0755);
+    Program program{{tree_digest, folder.path(), "--verify"}, {.path_variable = scripts.path() + ":/usr/bin:/bin"}};
+    program.expect_error_text("endless");
+    ASSERT_EQ(::kill(program.pid(), number), 0);
+    EXPECT_EQ(program.wait(), -number);
+    EXPECT_TRUE(all_processes_ended());
   }
 }
 
