@@ -1,4 +1,5 @@
 #include <troupe/completion.hpp>
+#include <troupe/error.hpp>
 
 #include "pool_core.hpp"
 
@@ -14,12 +15,17 @@ Completion::~Completion() = default;
 
 bool Completion::wait(Deadline deadline) {
   if (ready()) return true;
+  core_->require_ours();
   const WaitingRoom::Visit visit{core_->waiting_room()};
   core_->waiting_room().wait(*this, deadline);
   return ready();
 }
 
 void Completion::then(std::function<void()> next) {
+  core_->require_ours();
+  if ((state_.fetch_or(claimed_bit, std::memory_order_acq_rel) & claimed_bit) != 0)
+    throw AssertionError("somebody waits for this result with co_await already");
+  CallbackThread::start();  // the supervisor, which posts to it, must not fail
   next_ = std::make_unique<std::function<void()>>(std::move(next));
   if ((state_.fetch_or(continued_bit, std::memory_order_acq_rel) & ready_bit) != 0)
     CallbackThread::post(std::move(*next_));
@@ -77,7 +83,7 @@ std::span<const SegmentRef> TaskRecord::segments() const noexcept {
 }
 
 void TaskRecord::release_segments() noexcept {
-  if (!extras_) return;
+  if (!extras_ || !core().is_ours()) return;  // a copy of the process must not give back what the original reads
   for (const auto& segment : extras_->segments) {
     if (extras_->arena)
       extras_->arena->release(segment.ticket);
@@ -126,9 +132,7 @@ MessageReader TaskRecord::open() const { return {words(), segments(), extras_ ? 
 
 // --- TaskGroup, Arrivals ---
 
-TaskGroup::TaskGroup(Ref<PoolCore> core, std::size_t num_tasks) : TaskListener(std::move(core)), left_(num_tasks) {
-  tasks.reserve(num_tasks);
-}
+TaskGroup::TaskGroup(Ref<PoolCore> core, std::size_t num_tasks) : TaskListener(std::move(core)), left_(num_tasks) {}
 
 void TaskGroup::task_ended(TaskRecord& task) {
   if (first_failure_ == nullptr && task.has_failed()) first_failure_ = &task;

@@ -9,6 +9,7 @@ namespace troupe {
 Pool::Pool(PoolOptions options) : core_(detail::PoolCore::create(options)) {}
 
 Pool::~Pool() {
+  if (!core_->is_ours()) return;  // a copy of the process that made it ends
   if (core_->state() == detail::PoolCore::State::running)
     get_logger().warning("unclosed running pool {}: call close() and join(), or terminate()", core_->name());
   core_->terminate();

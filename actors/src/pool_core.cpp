@@ -14,18 +14,13 @@
 #include <csignal>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include <utility>
 
 namespace troupe::detail {
 
 namespace {
 
 constexpr std::size_t page_bytes = 4096;
-// Counts forks on the way from the root to this process: a pool belongs to the process that made it.
-int& generation() {
-  static int value = 0;
-  return value;
-}
-
 std::string next_pool_name() {
   static std::atomic<unsigned> number{0};
   return "Pool-" + std::to_string(++number);
@@ -57,6 +52,57 @@ class SignalMask {
   sigset_t before_;
 };
 
+void end(const Child& child) {
+  child.send_signal(SIGKILL);
+  child.wait(no_deadline);
+}
+
+// --- Pools that run when the Runtime ends ---
+
+struct RunningPools {
+  std::mutex mutex;
+  std::vector<PoolCore*> pools;
+  bool end_is_hooked = false;
+};
+
+// Never destroyed: pools may be static objects.
+RunningPools*& running_pools() {
+  static auto* all = new RunningPools;
+  return all;
+}
+
+// Without this process's pump nobody would notice the end of their workers any more.
+void end_running_pools() {
+  for (;;) {
+    Ref<PoolCore> pool;
+    {
+      RunningPools& all = *running_pools();
+      const std::lock_guard lock{all.mutex};
+      if (all.pools.empty()) {
+        all.end_is_hooked = false;
+        return;
+      }
+      pool = Ref<PoolCore>::share(all.pools.back());
+    }
+    pool->terminate();
+    pool->join(no_deadline);
+  }
+}
+
+void add_running(PoolCore& pool) {
+  detail::at_child_start([] { running_pools() = new RunningPools; });
+  RunningPools& all = *running_pools();
+  const std::lock_guard lock{all.mutex};
+  if (!std::exchange(all.end_is_hooked, true)) detail::at_runtime_end(end_running_pools);
+  all.pools.push_back(&pool);
+}
+
+void remove_running(PoolCore& pool) {
+  RunningPools& all = *running_pools();
+  const std::lock_guard lock{all.mutex};
+  std::erase(all.pools, &pool);
+}
+
 }  // namespace
 
 PoolCore::PoolCore(const PoolOptions& options)
@@ -67,8 +113,7 @@ PoolCore::PoolCore(const PoolOptions& options)
       page_(page_file_.get(), 0, page_bytes, Mapping::Access::read_write, "a pool's page"),
       eventfd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       signal_mask_(current_signal_mask()),
-      generation_(generation()) {
-  detail::at_child_start([] { ++generation(); });
+      fork_depth_(fork_depth()) {
   if (!eventfd_) throw OSError(errno, "making the doorbell of " + name_);
   for (std::size_t i = 0; i < checked_workers(options); ++i) slots_.push_back(std::make_unique<WorkerSlot>(i, name_));
   auto* word = &reinterpret_cast<PoolPage*>(page_.data())->bell;
@@ -85,22 +130,25 @@ Ref<PoolCore> PoolCore::create(const PoolOptions& options) {
 }
 
 void PoolCore::start() {
-  auto supervisor = std::make_unique<Supervisor>(*this);
-  std::vector<Launched> launched;
-  try {
-    for (const auto& slot : slots_) launched.push_back(launch(*slot));
-  } catch (...) {
-    for (const auto& [child, arena] : launched) child.send_signal(SIGKILL);
-    for (const auto& [child, arena] : launched) child.wait(no_deadline);
-    throw;
-  }
-  supervisor_ = ActorRef{std::move(supervisor)};
-  gone_ = make_ref<AllGone>(Ref<PoolCore>::share(this));
+  supervisor_ = ActorRef{std::make_unique<Supervisor>(*this)};
   bell_watch_ = Pump::instance().watch(eventfd_.get(), [core = Ref<PoolCore>::share(this)] {
     std::uint64_t count = 0;
     [[maybe_unused]] const auto size = ::read(core->eventfd_.get(), &count, sizeof count);
     core->waiting_room_->serve_from_pump();
   });
+  std::vector<Launched> launched;
+  try {
+    for (const auto& slot : slots_) launched.push_back(launch(*slot));
+  } catch (...) {
+    for (auto& started : launched) {
+      Pump::instance().cancel(started.exit_watch);
+      end(started.child);
+    }
+    Pump::instance().cancel(bell_watch_);
+    throw;
+  }
+  gone_ = make_ref<AllGone>(Ref<PoolCore>::share(this));
+  add_running(*this);
   // The actor gets its workers by mail: the first of them may end while the others are being taken over.
   for (std::size_t i = 0; i < slots_.size(); ++i)
     tell(Supervisor::worker_started, static_cast<std::int64_t>(i), make_ref<WorkerStarted>(std::move(launched[i])));
@@ -120,12 +168,28 @@ PoolCore::Launched PoolCore::launch(const WorkerSlot& slot) {
       .closure = {}};
   // New processes inherit the mask of the thread that starts them, and the pump blocks everything.
   const SignalMask creator{signal_mask_};
-  return {Child::launch(spec), std::move(arena)};
+  Launched launched{.child = Child::launch(spec), .arena = std::move(arena), .exit_watch = 0};
+  try {
+    launched.exit_watch =
+        Pump::instance().watch(launched.child.sentinel(),
+                               [core = Ref<PoolCore>::share(this), number = static_cast<std::int64_t>(slot.number)] {
+                                 core->tell(Supervisor::worker_exited, number);
+                               });
+  } catch (...) {
+    end(launched.child);
+    throw;
+  }
+  return launched;
+}
+
+bool PoolCore::is_ours() const noexcept { return fork_depth_ == fork_depth(); }
+
+void PoolCore::require_ours() const {
+  if (!is_ours()) throw AssertionError(name_ + " belongs to the process that made it; make a pool of your own here");
 }
 
 void PoolCore::require_running() const {
-  if (generation_ != generation())
-    throw AssertionError(name_ + " belongs to the process that made it; make a pool of your own here");
+  require_ours();
   if (state() != State::running)
     throw ValueError(name_ + " is not running: it was " + (state() == State::closed ? "closed" : "terminated"));
 }
@@ -133,27 +197,29 @@ void PoolCore::require_running() const {
 void PoolCore::submit(Ref<TaskRecord> task) {
   require_running();
   task_submitted(1);
-  tell(Supervisor::submit, 0, std::move(task));
+  tell(Supervisor::submitted, 0, std::move(task));
 }
 
 void PoolCore::submit_all(std::vector<Ref<TaskRecord>> tasks) {
-  require_running();
   task_submitted(static_cast<std::int64_t>(tasks.size()));
   auto batch = make_ref<Batch>();
   batch->tasks = std::move(tasks);
-  tell(Supervisor::submit_batch, 0, std::move(batch));
+  tell(Supervisor::batch_submitted, 0, std::move(batch));
 }
 
 void PoolCore::close() {
+  require_ours();
   auto expected = State::running;
   if (state_.compare_exchange_strong(expected, State::closed)) tell(Supervisor::close);
 }
 
 void PoolCore::terminate() {
+  require_ours();
   if (state_.exchange(State::terminated) != State::terminated) tell(Supervisor::terminate);
 }
 
 bool PoolCore::join(Deadline deadline) {
+  require_ours();
   if (state() == State::running) throw ValueError(name_ + " is running: close() or terminate() it before join()");
   // The last worker's end may come while we look; then all_gone has let go of it.
   const Ref<AllGone> gone = [&] {
@@ -164,6 +230,7 @@ bool PoolCore::join(Deadline deadline) {
 }
 
 void PoolCore::all_gone() {
+  remove_running(*this);
   Pump::instance().cancel(bell_watch_);
   Ref<AllGone> gone;
   {
@@ -195,12 +262,15 @@ std::vector<pid_t> PoolCore::worker_pids() const {
 void acquire_ref(PoolCore* core) noexcept { core->add_owner(); }
 void release_ref(PoolCore* core) noexcept { core->remove_owner(); }
 
-TaskBuilder::TaskBuilder(PoolCore& core)
-    : core_(core), message_(scratch_.words(), core.task_arena()), id_(core.next_task_id()) {}
+TaskBuilder::TaskBuilder(PoolCore& core) : core_(core), message_(scratch_.words(), core.task_arena()) {
+  core.require_running();
+  id_ = core.next_task_id();
+}
 
 Ref<TaskRecord> TaskBuilder::finish(Ref<TaskListener> listener) {
   const auto words = message_.first_words();
-  auto task = TaskRecord::create(Ref<PoolCore>::share(&core_), id_, words, message_.take_segments(), std::move(listener));
+  auto task =
+      TaskRecord::create(Ref<PoolCore>::share(&core_), id_, words, message_.take_segments(), std::move(listener));
   scratch_.set_used(words.size());
   return task;
 }
@@ -210,10 +280,11 @@ PoolVisit::~PoolVisit() { core_.waiting_room().leave(); }
 
 void submit(PoolCore& core, Ref<TaskRecord> task) { core.submit(std::move(task)); }
 
-void submit_group(PoolCore& core, TaskGroup& group) {
-  if (!group.tasks.empty()) return core.submit_all(group.tasks);
+void submit_group(PoolCore& core, TaskGroup& group, std::vector<Ref<TaskRecord>> tasks) {
   core.require_running();
-  group.complete_empty();
+  if (tasks.empty()) return group.complete_empty();
+  group.tasks = tasks;  // from now on group and tasks own each other, until the tasks have ended
+  core.submit_all(std::move(tasks));
 }
 
 void require_running(const PoolCore& core) { core.require_running(); }

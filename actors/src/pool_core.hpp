@@ -52,8 +52,9 @@ class PoolCore final : public Shared {
   State state() const noexcept { return state_.load(); }
   std::vector<pid_t> worker_pids() const;
 
-  /// Hands tasks to the supervisor. Errors: ValueError when the pool is not running.
+  /// Hands a task to the supervisor. Errors: ValueError when the pool is not running.
   void submit(Ref<TaskRecord> task);
+  /// Hands over all tasks of a map. Only after require_running.
   void submit_all(std::vector<Ref<TaskRecord>> tasks);
   /// Stops intake; workers end when all is done. Never blocks; may be repeated.
   void close();
@@ -61,14 +62,20 @@ class PoolCore final : public Shared {
   void terminate();
   /// Waits until all workers have ended. Blocks. Errors: ValueError while running.
   bool join(Deadline deadline);
-  /// Throws ValueError naming the pool unless it takes tasks.
+  /// Whether this process made the pool, and is not a copy of the one that did.
+  bool is_ours() const noexcept;
+  /// Throws AssertionError naming the pool in a copy of the process that made it.
+  void require_ours() const;
+  /// The same, and ValueError unless the pool takes tasks.
   void require_running() const;
 
-  /// Starts a worker process for `slot`, with a fresh arena, and returns it. Errors: OSError.
+  /// Starts a worker process for `slot`, with a fresh arena, and returns it. The supervisor is told of its end, maybe
+  /// before it has taken the worker over. Errors: OSError.
   /// Thread: the pump's, or the creator's. The slot's rings must be clear.
   struct Launched {
     Child child;
     std::shared_ptr<ArenaView> arena;
+    Pump::Id exit_watch;
   };
   Launched launch(const WorkerSlot& slot);
 
@@ -100,15 +107,15 @@ class PoolCore final : public Shared {
   Arena task_arena_;
   FileDescriptor page_file_;  // one page shared with all workers: the bell
   Mapping page_;
-  FileDescriptor eventfd_;    // rings the pump
+  FileDescriptor eventfd_;  // rings the pump
   std::vector<std::unique_ptr<WorkerSlot>> slots_;
   std::unique_ptr<WaitingRoom> waiting_room_;
   ActorRef supervisor_;
   Pump::Id bell_watch_ = 0;
   const sigset_t signal_mask_;  // of the thread that made this
-  const int generation_;      // which process made this
+  const unsigned fork_depth_;   // of the process that made this
   std::mutex gone_mutex_;
-  Ref<AllGone> gone_;         // guarded by gone_mutex_; refers back to this object until all workers have ended
+  Ref<AllGone> gone_;  // guarded by gone_mutex_; refers back to this object until all workers have ended
   std::atomic<std::uint64_t> next_task_id_{1};
   std::atomic<std::int64_t> num_outstanding_{0};
   std::atomic<bool> drain_told_{false};

@@ -33,7 +33,8 @@ class TaskQueue {
 class TaskTime {
  public:
   void learn(std::chrono::nanoseconds busy) noexcept {
-    mean_ns_ = known() ? mean_ns_ + (static_cast<double>(busy.count()) - mean_ns_) / 8 : static_cast<double>(busy.count());
+    mean_ns_ =
+        known() ? mean_ns_ + (static_cast<double>(busy.count()) - mean_ns_) / 8 : static_cast<double>(busy.count());
     known_ = true;
   }
   bool known() const noexcept { return known_; }
@@ -71,16 +72,16 @@ class StartFailure final : public Shared {
 class Supervisor final : public Actor {
  public:
   enum Topic : std::uint32_t {
-    submit = 1,         // object: TaskRecord
-    submit_batch,       // object: Batch
-    drain,              // results are in the rings
-    worker_started,     // number: slot, object: WorkerStarted
-    start_failed,       // number: slot, object: StartFailure
-    worker_exited,      // number: slot
-    close,              // no more tasks will come
-    terminate,          // end everything now
-    kill_rest,          // the grace after terminate is over
-    rebalance,          // look for tasks that wait behind long ones
+    submitted = 1,    // object: TaskRecord
+    batch_submitted,  // object: Batch
+    drain,            // results are in the rings
+    worker_started,   // number: slot, object: WorkerStarted
+    start_failed,     // number: slot, object: StartFailure
+    worker_exited,    // number: slot
+    close,            // no more tasks will come
+    terminate,        // end everything now
+    kill_rest,        // the grace after terminate is over
+    look,             // for workers that do not get on, and what waits behind them
   };
 
   explicit Supervisor(PoolCore& core) : core_(core) {}
@@ -89,17 +90,20 @@ class Supervisor final : public Actor {
  private:
   // Tasks (supervisor_tasks.cpp)
   void take_task(Ref<TaskRecord> task);
+  bool hand_out(const Ref<TaskRecord>& task);
   void feed_workers();
   WorkerSlot* choose_worker() const;
   WorkerSlot* choose_for_short() const;
   WorkerSlot* choose_for_long() const;
+  static bool may_get(WorkerSlot& slot) noexcept { return slot.child.has_value() && !slot.is_held_up(); }
   bool give(WorkerSlot& slot, const Ref<TaskRecord>& task);
   void drain_results();
   bool drain_slot(WorkerSlot& slot);
   bool take_result(WorkerSlot& slot, const Frame& frame);
-  bool has_movable_task(const WorkerSlot& slot) const;
+  void look_after_workers();
+  void take_back_from_held_up();
   void balance();
-  void watch_balance();
+  void look_soon(std::chrono::milliseconds interval);
   void stop_workers_when_done();
 
   // Workers (supervisor_workers.cpp)
@@ -107,11 +111,13 @@ class Supervisor final : public Actor {
   void on_started(WorkerSlot& slot, PoolCore::Launched launched);
   void adopt_worker(WorkerSlot& slot, PoolCore::Launched launched);
   bool has_workers() const;
+  bool has_ready_workers() const;
   void on_start_failed(WorkerSlot& slot, const StartFailure& failure);
   void on_exit(WorkerSlot& slot);
   void settle_tasks_of_dead(WorkerSlot& slot, pid_t pid, int exitcode);
   void on_terminate();
   void kill_workers(int signal_number);
+  static void send_signal(const Child& child, int number) noexcept;
   void give_up(const std::exception_ptr& error);
   void fail_all(const std::exception_ptr& error);
   void check_all_gone();
@@ -120,17 +126,17 @@ class Supervisor final : public Actor {
   PoolCore& core_;
   TaskQueue backlog_;
   TaskTime task_time_;
-  std::uint64_t stamp_ = 0;           // counts tasks given
-  std::uint64_t last_look_ = 0;       // stamp_ when it was last checked who waits behind whom
+  std::uint64_t stamp_ = 0;  // counts tasks given
   unsigned submitted_since_drain_ = 0;
-  bool balance_timer_set_ = false;
-  unsigned failed_starts_ = 0;        // in a row: workers that ended before they were ready, or could not be started
-  Pump::Id kill_timer_ = 0;           // set by terminate
+  bool look_timer_set_ = false;
+  bool recovered_ = false;      // a worker that was held up has answered since the last drain
+  unsigned failed_starts_ = 0;  // in a row: workers that ended before they were ready, or could not be started
+  Pump::Id kill_timer_ = 0;     // set by terminate
   bool closed_ = false;
-  bool stopping_ = false;             // workers were told to end
+  bool stopping_ = false;  // workers were told to end
   bool terminated_ = false;
   bool gone_ = false;
-  std::exception_ptr broken_;         // why no more tasks can be run
+  std::exception_ptr broken_;  // why no more tasks can be run
 };
 
 }  // namespace troupe::detail

@@ -1,14 +1,16 @@
 // The way of tasks: submitted → backlog → a worker's ring → result → record. Workers and their ends are in
 // supervisor_workers.cpp.
 
-#include "supervisor.hpp"
-
 #include <troupe/error.hpp>
 #include <troupe/task_call.hpp>
 
+#include "supervisor.hpp"
+
+#include <kj/exception.h>
+
 #include <algorithm>
 #include <csignal>
-#include <kj/exception.h>
+#include <utility>
 
 namespace troupe::detail {
 
@@ -21,11 +23,15 @@ constexpr double wake_ns = 25'000;
 constexpr std::size_t most_ahead = 1024;
 /// Every so many submissions the submitter takes results along, so that neither rings nor memory fill up.
 constexpr unsigned submissions_between_drains = 16;
-/// How often to look for tasks that a worker was given and does not begin while another one is idle.
-constexpr auto balance_interval = std::chrono::milliseconds{5};
+/// How often to look whether workers get on. One that has the same task at its front in two looks is held up.
+constexpr std::chrono::milliseconds look_interval{5};
+/// The same while work waits for a worker that owes nothing and does not read its ring, as one that was stopped.
+constexpr std::chrono::milliseconds slow_look_interval{100};
 
-bool not_begun(const InFlight& entry) {
-  return entry.frame->state.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(FrameState::queued);
+/// Takes a task back from its worker; false if that has begun it.
+bool revoke(const InFlight& entry) {
+  auto expected = static_cast<std::uint32_t>(FrameState::queued);
+  return entry.frame->state.compare_exchange_strong(expected, static_cast<std::uint32_t>(FrameState::revoked));
 }
 
 }  // namespace
@@ -68,10 +74,8 @@ std::size_t TaskTime::depth() const noexcept {
 void Supervisor::receive(Mail& mail) {
   const auto slot = [&]() -> WorkerSlot& { return *core_.slots()[static_cast<std::size_t>(mail.number)]; };
   switch (mail.topic) {
-    case submit:
-      take_task(Ref<TaskRecord>::adopt(static_cast<TaskRecord*>(mail.object.release())));
-      break;
-    case submit_batch:
+    case submitted: take_task(Ref<TaskRecord>::adopt(static_cast<TaskRecord*>(mail.object.release()))); break;
+    case batch_submitted:
       for (auto& task : static_cast<Batch&>(*mail.object).tasks) take_task(std::move(task));
       break;
     case drain:
@@ -87,23 +91,20 @@ void Supervisor::receive(Mail& mail) {
       break;
     case terminate: on_terminate(); break;
     case kill_rest: kill_workers(SIGKILL); break;
-    case rebalance:
-      balance_timer_set_ = false;
-      balance();
-      last_look_ = stamp_;
+    case look:
+      look_timer_set_ = false;
+      look_after_workers();
       break;
     default: break;
   }
 }
 
 void Supervisor::take_task(Ref<TaskRecord> task) {
-  if (broken_ || ending())
-    return task->fail(broken_ ? broken_ : std::make_exception_ptr(Cancelled(core_.name() + " was terminated")));
-  WorkerSlot* slot = backlog_.empty() ? choose_worker() : nullptr;
-  if (slot != nullptr && give(*slot, task))
-    slot->requests.ring();
-  else
-    backlog_.push_back(std::move(task));
+  if (broken_ || ending()) {
+    const char* how = terminated_ ? " was terminated" : " was closed";
+    return task->fail(broken_ ? broken_ : std::make_exception_ptr(Cancelled(core_.name() + how)));
+  }
+  if (!backlog_.empty() || !hand_out(task)) backlog_.push_back(std::move(task));
   if (++submitted_since_drain_ >= submissions_between_drains) {
     submitted_since_drain_ = 0;
     drain_results();
@@ -111,23 +112,21 @@ void Supervisor::take_task(Ref<TaskRecord> task) {
   core_.waiting_room().ensure_watched();
 }
 
-WorkerSlot* Supervisor::choose_worker() const {
-  return task_time_.is_short() ? choose_for_short() : choose_for_long();
-}
+WorkerSlot* Supervisor::choose_worker() const { return task_time_.is_short() ? choose_for_short() : choose_for_long(); }
 
 // Short tasks stay with workers that are awake: as long as those have little to do, waking another one would only cost.
 WorkerSlot* Supervisor::choose_for_short() const {
   WorkerSlot* awake = nullptr;
   WorkerSlot* asleep = nullptr;
   for (const auto& slot : core_.slots()) {
-    if (!slot->child || !slot->has_started()) continue;
+    if (!may_get(*slot) || !slot->has_started()) continue;
     if (slot->in_flight.empty() && slot->sleeps()) {
       if (asleep == nullptr || slot->last_given < asleep->last_given) asleep = slot.get();
     } else if (awake == nullptr || slot->in_flight.size() < awake->in_flight.size()) {
       awake = slot.get();
     }
   }
-  if (awake == nullptr && asleep == nullptr) return choose_for_long();  // all are still starting
+  if (awake == nullptr && asleep == nullptr) return choose_for_long();  // all others are still starting
   if (awake != nullptr && (task_time_.backlog_ns(awake->in_flight.size()) < wake_ns || awake->in_flight.empty()))
     return awake;
   if (asleep != nullptr) return asleep;
@@ -144,7 +143,7 @@ WorkerSlot* Supervisor::choose_for_long() const {
     return a.last_given < b.last_given;
   };
   for (const auto& slot : core_.slots())
-    if (slot->child && (best == nullptr || is_better(*slot, *best))) best = slot.get();
+    if (may_get(*slot) && (best == nullptr || is_better(*slot, *best))) best = slot.get();
   return best != nullptr && best->in_flight.size() < task_time_.depth() ? best : nullptr;
 }
 
@@ -154,17 +153,24 @@ bool Supervisor::give(WorkerSlot& slot, const Ref<TaskRecord>& task) {
   if (frame == nullptr) return false;
   slot.in_flight.push_back({task, frame});
   slot.last_given = ++stamp_;
-  watch_balance();
+  look_soon(look_interval);
   return true;
 }
 
-void Supervisor::feed_workers() {
-  while (!backlog_.empty()) {
-    WorkerSlot* slot = choose_worker();
-    if (slot == nullptr || !give(*slot, Ref<TaskRecord>::share(&backlog_.front()))) return;
-    backlog_.pop_front();
-    slot->requests.ring();
+// False: nobody can take it now.
+bool Supervisor::hand_out(const Ref<TaskRecord>& task) {
+  while (WorkerSlot* slot = choose_worker()) {
+    if (give(*slot, task)) {
+      slot->requests.ring();
+      return true;
+    }
+    slot->held_up = true;  // its ring is full
   }
+  return false;
+}
+
+void Supervisor::feed_workers() {
+  while (!backlog_.empty() && hand_out(Ref<TaskRecord>::share(&backlog_.front()))) backlog_.pop_front();
 }
 
 // --- Results ---
@@ -173,6 +179,7 @@ void Supervisor::drain_results() {
   bool any = false;
   for (const auto& slot : core_.slots()) any = drain_slot(*slot) || any;
   if (!any) return;
+  if (std::exchange(recovered_, false)) take_back_from_held_up();
   feed_workers();
   if (backlog_.empty() && !task_time_.is_short()) balance();
   stop_workers_when_done();
@@ -186,10 +193,12 @@ bool Supervisor::drain_slot(WorkerSlot& slot) {
     if (status == RingReader::Status::empty) return any;
     if (status == RingReader::Status::corrupt || !take_result(slot, frame)) {
       // A worker that writes nonsense has lost its mind: end it, its tasks are settled when it is gone.
-      if (slot.child) slot.child->send_signal(SIGKILL);
+      if (slot.child) send_signal(*slot.child, SIGKILL);
       return any;
     }
     slot.results.pop(frame);
+    recovered_ = recovered_ || slot.held_up;
+    slot.held_up = false;
     any = true;
   }
 }
@@ -198,7 +207,7 @@ bool Supervisor::take_result(WorkerSlot& slot, const Frame& frame) {
   try {
     MessageReader message{frame.words, frame.segments, slot.arena.get()};
     const auto result = message.root<wire::Result>();
-    if (slot.in_flight.empty()) return ending();
+    if (slot.in_flight.empty()) return broken_ || ending();
     InFlight& front = slot.in_flight.front();
     if (front.task->id() != result.getId()) return false;
     task_time_.learn(std::chrono::nanoseconds(result.getBusy()));
@@ -215,46 +224,62 @@ bool Supervisor::take_result(WorkerSlot& slot, const Frame& frame) {
 
 // --- Fairness ---
 
-// A task behind another one, or one that its worker had all the time since the last look to begin: that worker is stopped,
-// or still starting.
-bool Supervisor::has_movable_task(const WorkerSlot& slot) const {
-  if (slot.in_flight.empty() || !not_begun(slot.in_flight.back())) return false;
-  return slot.in_flight.size() > 1 || slot.last_given <= last_look_;
+void Supervisor::look_after_workers() {
+  if (ending()) return;
+  bool look_again = false;
+  bool somebody_is_frozen = false;
+  for (const auto& slot : core_.slots()) {
+    if (slot->in_flight.empty()) {
+      somebody_is_frozen = somebody_is_frozen || slot->is_held_up();
+      continue;
+    }
+    const std::uint64_t oldest = slot->in_flight.front().task->id();
+    if (std::exchange(slot->oldest_seen, oldest) == oldest) slot->held_up = true;
+    look_again = look_again || !slot->held_up;
+  }
+  take_back_from_held_up();
+  balance();
+  feed_workers();
+  if (look_again) return look_soon(look_interval);
+  if (somebody_is_frozen && core_.num_outstanding() > 0) look_soon(slow_look_interval);
 }
 
-// Takes tasks that a busy (or stopped) worker has not begun back from its ring and gives them to idle workers.
+// What a held-up worker has not begun goes back to the head of the queue, if there is somebody else to take it.
+void Supervisor::take_back_from_held_up() {
+  if (std::ranges::none_of(core_.slots(), [](const auto& slot) { return may_get(*slot); })) return;
+  for (const auto& slot : core_.slots())
+    while (slot->held_up && !slot->in_flight.empty() && revoke(slot->in_flight.back())) {
+      backlog_.push_front(std::move(slot->in_flight.back().task));
+      slot->in_flight.pop_back();
+    }
+}
+
+// Has idle workers take over what lies before busy ones and was not begun.
 void Supervisor::balance() {
-  if (ending() || !backlog_.empty()) return;
-  for (;;) {
+  if (ending()) return;
+  while (backlog_.empty()) {
     WorkerSlot* idle = nullptr;
     WorkerSlot* loaded = nullptr;
     for (const auto& slot : core_.slots()) {
-      if (!slot->child) continue;
+      if (!may_get(*slot)) continue;
       if (slot->in_flight.empty() && slot->has_started()) idle = slot.get();
-      if (has_movable_task(*slot) && (loaded == nullptr || slot->in_flight.size() > loaded->in_flight.size()))
+      if (slot->in_flight.size() > 1 && (loaded == nullptr || slot->in_flight.size() > loaded->in_flight.size()))
         loaded = slot.get();
     }
-    if (loaded == nullptr) return;
-    if (idle == nullptr) break;
-    auto expected = static_cast<std::uint32_t>(FrameState::queued);
-    InFlight& last = loaded->in_flight.back();
-    if (!last.frame->state.compare_exchange_strong(expected, static_cast<std::uint32_t>(FrameState::revoked))) break;
-    const Ref<TaskRecord> task = std::move(last.task);
+    if (idle == nullptr || loaded == nullptr || !revoke(loaded->in_flight.back())) return;
+    backlog_.push_front(std::move(loaded->in_flight.back().task));
     loaded->in_flight.pop_back();
-    if (!give(*idle, task)) {
-      backlog_.push_front(task);
-      break;
-    }
+    if (!give(*idle, Ref<TaskRecord>::share(&backlog_.front()))) return;
+    backlog_.pop_front();
     idle->requests.ring();
   }
-  watch_balance();
 }
 
-void Supervisor::watch_balance() {
-  if (balance_timer_set_ || ending()) return;
-  balance_timer_set_ = true;
-  Pump::instance().call_at(std::chrono::steady_clock::now() + balance_interval,
-                           [core = Ref<PoolCore>::share(&core_)] { core->tell(rebalance); });
+void Supervisor::look_soon(std::chrono::milliseconds interval) {
+  if (look_timer_set_ || ending()) return;
+  look_timer_set_ = true;
+  Pump::instance().call_at(std::chrono::steady_clock::now() + interval,
+                           [core = Ref<PoolCore>::share(&core_)] { core->tell(look); });
 }
 
 void Supervisor::stop_workers_when_done() {
@@ -264,9 +289,12 @@ void Supervisor::stop_workers_when_done() {
   MessageWriter message{scratch.words(), core_.task_arena()};
   message.initRoot<wire::Task>().setStop();
   for (const auto& slot : core_.slots()) {
-    // The rings are empty, so there is room.
-    slot->requests.try_write({}, message.first_words());
-    slot->requests.ring();
+    if (!slot->child) continue;
+    // No room although nothing is under way: the ring is full of tasks taken back, so the worker is stopped.
+    if (slot->requests.try_write({}, message.first_words()) != nullptr)
+      slot->requests.ring();
+    else
+      send_signal(*slot->child, SIGKILL);
   }
   check_all_gone();
 }

@@ -1,12 +1,13 @@
 // The life of workers: started, ended, replaced, told to end. Tasks are in supervisor_tasks.cpp.
 
+#include <troupe/error.hpp>
+
 #include "supervisor.hpp"
 #include "worker.hpp"
 
-#include <troupe/error.hpp>
-
 #include <algorithm>
 #include <csignal>
+#include <cstdio>
 
 namespace troupe::detail {
 
@@ -25,10 +26,7 @@ void Supervisor::adopt_worker(WorkerSlot& slot, PoolCore::Launched launched) {
   slot.arena = std::move(launched.arena);
   slot.child = std::move(launched.child);
   slot.pid.store(slot.child->pid());
-  slot.exit_watch = Pump::instance().watch(
-      slot.child->sentinel(), [core = Ref<PoolCore>::share(&core_), number = static_cast<std::int64_t>(slot.number)] {
-        core->tell(worker_exited, number);
-      });
+  slot.exit_watch = launched.exit_watch;
 }
 
 // Launching blocks for a fraction of a millisecond, which a handler must not: the pump does it.
@@ -49,16 +47,19 @@ void Supervisor::start_worker(WorkerSlot& slot) {
 void Supervisor::on_started(WorkerSlot& slot, PoolCore::Launched launched) {
   slot.starting = false;
   adopt_worker(slot, std::move(launched));
-  if (terminated_)
-    slot.child->send_signal(SIGKILL);
-  else
+  if (terminated_) {
+    send_signal(*slot.child, SIGKILL);
+  } else {
+    take_back_from_held_up();
     feed_workers();
+  }
+  on_exit(slot);  // if that came first, nobody was there to take it
 }
 
 void Supervisor::on_start_failed(WorkerSlot& slot, const StartFailure& failure) {
   slot.starting = false;
   if (ending()) return check_all_gone();
-  if (++failed_starts_ >= most_failed_starts && !has_workers()) return give_up(failure.error);
+  if (++failed_starts_ >= most_failed_starts && !has_ready_workers()) return give_up(failure.error);
   start_worker(slot);
 }
 
@@ -76,7 +77,8 @@ void Supervisor::on_exit(WorkerSlot& slot) {
   slot.reset();
   if (ending()) return check_all_gone();
   failed_starts_ = was_ready ? 0 : failed_starts_ + 1;
-  if (failed_starts_ >= most_failed_starts)
+  if (broken_) return stop_workers_when_done();
+  if (failed_starts_ >= most_failed_starts && !has_ready_workers())
     return give_up(std::make_exception_ptr(
         RuntimeError(core_.name() + ": workers end before they are ready, the last one with " +
                      describe_exitcode(*exitcode) + "; does every path to main's Runtime work in a new process?")));
@@ -96,8 +98,8 @@ void Supervisor::settle_tasks_of_dead(WorkerSlot& slot, pid_t pid, int exitcode)
       continue;
     }
     ++entry.task->attempts;
-    entry.task->fail(std::make_exception_ptr(
-        WorkerDied(pid, exitcode, task_name(entry.task->words()), entry.task->attempts)));
+    entry.task->fail(
+        std::make_exception_ptr(WorkerDied(pid, exitcode, task_name(entry.task->words()), entry.task->attempts)));
   }
 }
 
@@ -116,9 +118,22 @@ bool Supervisor::has_workers() const {
   return std::ranges::any_of(core_.slots(), [](const auto& slot) { return slot->child.has_value(); });
 }
 
+bool Supervisor::has_ready_workers() const {
+  return std::ranges::any_of(core_.slots(), [](const auto& slot) { return slot->child && slot->has_started(); });
+}
+
 void Supervisor::kill_workers(int signal_number) {
   for (const auto& slot : core_.slots())
-    if (slot->child) slot->child->send_signal(signal_number);
+    if (slot->child) send_signal(*slot->child, signal_number);
+}
+
+// A worker that has become another user may not be signalled; it ends when it next looks at its parent.
+void Supervisor::send_signal(const Child& child, int number) noexcept {
+  try {
+    child.send_signal(number);
+  } catch (const Error& error) {
+    std::fprintf(stderr, "troupe: %s\n", error.what());
+  }
 }
 
 void Supervisor::give_up(const std::exception_ptr& error) {

@@ -1,6 +1,7 @@
 // What a worker process does:
 //
-//   wait for a frame ─► queued→running by compare-and-swap ─► thunk: decode, call, encode ─► result ring ─► done, pop, ring
+//   wait for a frame ─► queued→running by compare-and-swap ─► thunk: decode, call, encode ─► result ring ─► done, pop,
+//   ring
 //                        └ revoked: skip
 
 #include "worker.hpp"
@@ -15,8 +16,11 @@
 
 #include <chrono>
 #include <csignal>
+#include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <memory>
+#include <unistd.h>
 
 namespace troupe::detail {
 
@@ -65,7 +69,10 @@ class Worker final : public Actor {
  private:
   void run_all() {
     Frame frame;
-    while (!stopped_ && channel_.requests.peek(frame) == RingReader::Status::frame) {
+    while (!stopped_) {
+      const auto status = channel_.requests.peek(frame);
+      if (status == RingReader::Status::empty) return;
+      if (status == RingReader::Status::corrupt) give_up();
       auto expected = static_cast<std::uint32_t>(FrameState::queued);
       if (frame.header->state.compare_exchange_strong(expected, static_cast<std::uint32_t>(FrameState::running))) {
         run(frame);
@@ -74,6 +81,12 @@ class Worker final : public Actor {
       }
       channel_.requests.pop(frame);
     }
+  }
+
+  // Tasks have written where they must not: what is left in the ring is not to be trusted.
+  [[noreturn]] static void give_up() {
+    std::fputs("troupe: the memory that a worker shares with its pool is damaged; the worker ends\n", stderr);
+    ::_exit(EXIT_FAILURE);
   }
 
   void run(const Frame& frame) {
@@ -102,6 +115,8 @@ class Worker final : public Actor {
     auto result = message.initRoot<wire::Result>();
     result.setId(id);
     fill(result);
+    if (!is_running())
+      ::_exit(EXIT_FAILURE);  // the task has forked, and this copy of the worker must not answer as well
     const auto before = std::exchange(now_, Clock::now());
     result.setBusy(static_cast<std::uint64_t>(std::chrono::nanoseconds(now_ - before).count()));
     const auto words = message.first_words();
@@ -116,9 +131,7 @@ class Worker final : public Actor {
   void fail(const Frame& frame, std::uint64_t id, const std::exception_ptr& error) {
     const std::string name = task_name(frame.words);
     try {
-      answer(id, [&](wire::Result::Builder result) {
-        encode_exception(error, name, result.initFailure());
-      });
+      answer(id, [&](wire::Result::Builder result) { encode_exception(error, name, result.initFailure()); });
     } catch (const std::exception& second) {
       // Even the error cannot be written (no shared memory left): a short one always fits the ring.
       const std::string text = std::string("the error of a task could not be sent: ") + second.what();

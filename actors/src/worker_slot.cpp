@@ -25,6 +25,8 @@ void WorkerSlot::reset() {
   results.rewind();
   arena.reset();
   in_flight.clear();
+  oldest_seen = 0;
+  held_up = false;
 }
 
 }  // namespace troupe::detail

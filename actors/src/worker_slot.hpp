@@ -58,25 +58,33 @@ class WorkerSlot {
   bool has_results() const noexcept { return results.has_data(); }
   /// Whether the worker sleeps, so that giving it a task costs a wake-up.
   bool sleeps() const noexcept { return RingReader::sleeps(memory.shared().requests); }
+  /// Whether the worker was seen not to get on: it runs a long task, is stopped, or its ring is full. Such a worker
+  /// gets nothing more until it has answered, or, when it owes no answer, has taken everything out of its ring.
+  bool is_held_up() noexcept {
+    if (held_up && in_flight.empty() && requests.is_drained()) held_up = false;
+    return held_up;
+  }
   /// Whether the worker reads its ring.
   bool has_started() const noexcept { return memory.shared().started.load(std::memory_order_acquire) != 0; }
   /// Clears the rings for the next worker. Only when the last one is gone.
   void reset();
 
   const std::size_t number;
-  const std::string name;        // of the rings and arenas, for /proc/<pid>/fd
+  const std::string name;  // of the rings and arenas, for /proc/<pid>/fd
   const FileDescriptor file;
   const SlotMemory memory;
   RingWriter requests;
   RingReader results;
   std::shared_ptr<ArenaView> arena;  // where this worker puts large results
 
-  std::optional<Child> child;        // empty while there is no worker
-  std::atomic<pid_t> pid{0};         // the child's, for any thread; 0 while there is none
+  std::optional<Child> child;  // empty while there is no worker
+  std::atomic<pid_t> pid{0};   // the child's, for any thread; 0 while there is none
   Pump::Id exit_watch = 0;
-  bool starting = false;             // a launch is under way on the pump
-  std::deque<InFlight> in_flight;    // in the order of the ring
-  std::uint64_t last_given = 0;      // stamp of the last task given, for least recently used
+  bool starting = false;           // a launch is under way on the pump
+  std::deque<InFlight> in_flight;  // in the order of the ring
+  std::uint64_t last_given = 0;    // stamp of the last task given, for least recently used
+  std::uint64_t oldest_seen = 0;   // id of the oldest task in flight when the supervisor last looked
+  bool held_up = false;            // see is_held_up
 };
 
 }  // namespace troupe::detail

@@ -84,18 +84,21 @@ ProcessThread<Callbacks>& callbacks() {
   return holder;
 }
 
-}  // namespace
-
-void CallbackThread::post(std::function<void()> callback) {
-  const auto make = [] {
+Callbacks& instance() {
+  return callbacks().get([] {
     detail::require_runtime();
     auto service = std::make_unique<Callbacks>();
     detail::at_child_start([] { callbacks().forget([](Callbacks&) {}); });
     detail::at_runtime_end(&CallbackThread::stop);
     return service.release();
-  };
-  callbacks().get(make).post(std::move(callback));
+  });
 }
+
+}  // namespace
+
+void CallbackThread::start() { instance(); }
+
+void CallbackThread::post(std::function<void()> callback) { instance().post(std::move(callback)); }
 
 void CallbackThread::stop() {
   callbacks().end([](Callbacks& service) { service.stop(); });

@@ -35,6 +35,7 @@ std::atomic<Self*> current_self{nullptr};
 std::atomic<bool> forked_by_hand{false};
 std::atomic<bool> main_process{false};
 std::atomic<bool> ending{false};
+std::atomic<unsigned> num_forks{0};  // on the way from the root to this process
 
 struct StartHooks {
   std::mutex mutex;
@@ -46,6 +47,7 @@ StartHooks& start_hooks() {
 }
 
 void note_fork() {
+  ++num_forks;
   forked_by_hand = true;
   close_inherited_lifeline();
 }
@@ -206,14 +208,14 @@ namespace this_process {
 namespace {
 
 template <class Field>
-Field read(Field Identity::* field) {
+Field read(Field Identity::*field) {
   Self& me = self();
   const std::lock_guard lock{me.identity_mutex};
   return me.identity.*field;
 }
 
 template <class Field>
-void write(Field Identity::* field, Field value) {
+void write(Field Identity::*field, Field value) {
   Self& me = self();
   const std::lock_guard lock{me.identity_mutex};
   me.identity.*field = std::move(value);
@@ -266,6 +268,8 @@ void at_runtime_end(std::function<void()> hook) {
   const std::lock_guard lock{me.hooks_mutex};
   me.end_hooks.push_back(std::move(hook));
 }
+
+unsigned fork_depth() noexcept { return num_forks.load(std::memory_order_relaxed); }
 
 bool is_running() noexcept { return find_self() != nullptr && !ending; }
 

@@ -1,20 +1,16 @@
 // What a pool survives: workers that end in every way, errors that cannot be sent, limits of the system, a parent that
 // is killed. Real processes, real signals.
 
-#include <troupe/pool.hpp>
-
 #include <troupe/child.hpp>
 #include <troupe/context.hpp>
 #include <troupe/error.hpp>
+#include <troupe/pool.hpp>
 #include <troupe/process.hpp>
 
+#include "support/pools.hpp"
 #include "support/processes.hpp"
 
 #include <gtest/gtest.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <csignal>
@@ -27,7 +23,11 @@
 #include <ranges>
 #include <sstream>
 #include <string>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 namespace {
@@ -37,29 +37,13 @@ using troupe::AsyncResult;
 using troupe::Pool;
 using troupe::PoolOptions;
 using troupe::WorkerDied;
+using troupe::test::comes_true;
+using troupe::test::expect_works;
 using troupe::test::is_running;
-
-int square(int x) { return x * x; }
-
-// Waits for `condition`, at most `limit`; returns whether it came true.
-bool comes_true(const std::function<bool()>& condition, std::chrono::milliseconds limit = 5s) {
-  const auto end = std::chrono::steady_clock::now() + limit;
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > end) return false;
-    std::this_thread::yield();
-  }
-  return true;
-}
+using troupe::test::square;
 
 std::size_t count_entries(const char* folder) {
   return static_cast<std::size_t>(std::ranges::distance(std::filesystem::directory_iterator(folder)));
-}
-
-void expect_works(Pool& pool, std::size_t workers) {
-  std::vector<int> expected(100);
-  for (std::size_t i = 0; i < 100; ++i) expected[i] = static_cast<int>(i * i);
-  EXPECT_EQ(pool.map(square, std::views::iota(0, 100), 1), expected);
-  EXPECT_TRUE(comes_true([&] { return pool.worker_pids().size() == workers; }));
 }
 
 // --- Ways to die ---
@@ -172,35 +156,6 @@ TEST(PoolFaults, TheNurserysDeathCostsOnlyRunningTasks) {
   ::kill(nursery, SIGKILL);
   EXPECT_THROW(running.get(20s), WorkerDied);
   expect_works(pool, 2);
-}
-
-// A worker that stops itself keeps its task; what it had not begun is done by the other one.
-TEST(PoolFaults, AStoppedWorkerHoldsOnlyTheTaskItHadBegun) {
-  Pool pool{2};
-  for (int i = 0; i < 1000; ++i) pool.apply(square, 1);  // tasks are short: workers are fed ahead
-  const auto stopped = pool.apply_async([](int x) { return ::raise(SIGSTOP), x; }, 7);
-  std::vector<AsyncResult<int>> others;
-  for (int i = 0; i < 200; ++i) others.push_back(pool.apply_async(square, i));
-  for (int i = 0; i < 200; ++i) EXPECT_EQ(others[static_cast<std::size_t>(i)].get(20s), i * i);
-  EXPECT_FALSE(stopped.ready());
-  for (const pid_t pid : pool.worker_pids()) ::kill(pid, SIGCONT);
-  EXPECT_EQ(stopped.get(20s), 7);
-  expect_works(pool, 2);
-}
-
-TEST(PoolFaults, TerminateEndsStoppedAndDeafWorkers) {
-  auto pool = std::make_unique<Pool>(2);
-  const auto stopped = pool->apply_async([](int x) { return ::raise(SIGSTOP), x; }, 1);
-  const auto deaf = pool->apply_async([](int x) {
-    std::signal(SIGTERM, SIG_IGN);
-    std::this_thread::sleep_for(100s);
-    return x;
-  }, 1);
-  const auto pids = pool->worker_pids();
-  pool.reset();
-  EXPECT_THROW(stopped.get(), troupe::Cancelled);
-  EXPECT_THROW(deaf.get(), troupe::Cancelled);
-  for (const pid_t pid : pids) EXPECT_FALSE(is_running(pid));
 }
 
 struct Unencodable {
@@ -327,55 +282,6 @@ TEST(PoolFaults, APoolLeavesNothingBehind) {
   for (const pid_t pid : pids) EXPECT_FALSE(is_running(pid));
 }
 
-// --- Limits of the system ---
-
-class LimitedFiles {
- public:
-  explicit LimitedFiles(rlim_t limit) {
-    ::getrlimit(RLIMIT_NOFILE, &before_);
-    const rlimit low{limit, before_.rlim_max};
-    ::setrlimit(RLIMIT_NOFILE, &low);
-  }
-  ~LimitedFiles() { ::setrlimit(RLIMIT_NOFILE, &before_); }
-
- private:
-  rlimit before_{};
-};
-
-TEST(PoolFaults, WithoutFreeDescriptorsAPoolIsAnErrorAndOthersGoOn) {
-  Pool before{2};
-  expect_works(before, 2);
-  {
-    const int lowest_free = ::dup(0);
-    ::close(lowest_free);
-    const LimitedFiles few{static_cast<rlim_t>(lowest_free) + 4};
-    try {
-      Pool failing{4};
-      FAIL() << "a pool was made without descriptors";
-    } catch (const troupe::OSError& error) {
-      EXPECT_EQ(error.errno_value(), EMFILE) << error.what();
-    }
-    expect_works(before, 2);
-  }
-  Pool after{2};
-  expect_works(after, 2);
-}
-
-// The pool works on with fewer workers, tries again now and then, and is whole again when it can be.
-TEST(PoolFaults, AWorkerThatCannotBeReplacedIsReplacedLater) {
-  Pool pool{2};
-  expect_works(pool, 2);
-  {
-    const int lowest_free = ::dup(0);
-    ::close(lowest_free);
-    const LimitedFiles few{static_cast<rlim_t>(lowest_free) + 1};
-    ::kill(pool.worker_pids().at(0), SIGKILL);
-    ASSERT_TRUE(comes_true([&] { return pool.worker_pids().size() == 1; }));
-    for (int i = 0; i < 100; ++i) EXPECT_EQ(pool.apply_async(square, i).get(20s), i * i);
-  }
-  expect_works(pool, 2);
-}
-
 TEST(PoolFaults, AWorkerProgramThatDoesNotExistIsAnErrorAndOthersGoOn) {
   Pool before{1};
   troupe::set_executable("/nonexistent/program");
@@ -407,21 +313,34 @@ TEST_P(ParentDeath, TakesBusyAndStoppedWorkersAlongWithinASecond) {
     std::atomic<int> ready{0};
     pid_t pids[3];
   };
-  auto* shared = new (::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) Shared;
+  auto* shared =
+      new (::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) Shared;
   const auto method = GetParam();
-  const auto parent = troupe::Child::launch({.name = "parent", .identity = {}, .daemon = false,
-                                             .method = troupe::StartMethod::fork, .authkey = {}, .descriptors = {},
-                                             .message = {}, .closure = [shared, method] {
-    Pool pool{PoolOptions{.workers = 3, .start_method = method, .name = {}}};
-    expect_works(pool, 3);
-    const auto pids = pool.worker_pids();
-    std::ranges::copy(pids, shared->pids);
-    const auto busy = pool.apply_async([](int x) { for (;;) x = x + 1 > 0 ? 0 : x; return x; }, 1);
-    const auto asleep = pool.apply_async([](int x) { return std::this_thread::sleep_for(1000s), x; }, 1);
-    const auto stopped = pool.apply_async([](int x) { return ::raise(SIGSTOP), x; }, 1);
-    shared->ready = 1;
-    for (;;) ::pause();
-  }});
+  const auto parent =
+      troupe::Child::launch({.name = "parent",
+                             .identity = {},
+                             .daemon = false,
+                             .method = troupe::StartMethod::fork,
+                             .authkey = {},
+                             .descriptors = {},
+                             .message = {},
+                             .closure = [shared, method] {
+                               Pool pool{PoolOptions{.workers = 3, .start_method = method, .name = {}}};
+                               expect_works(pool, 3);
+                               const auto pids = pool.worker_pids();
+                               std::ranges::copy(pids, shared->pids);
+                               const auto busy = pool.apply_async(
+                                   [](int x) {
+                                     for (;;) x = x + 1 > 0 ? 0 : x;
+                                     return x;
+                                   },
+                                   1);
+                               const auto asleep =
+                                   pool.apply_async([](int x) { return std::this_thread::sleep_for(1000s), x; }, 1);
+                               const auto stopped = pool.apply_async([](int x) { return ::raise(SIGSTOP), x; }, 1);
+                               shared->ready = 1;
+                               for (;;) ::pause();
+                             }});
   ASSERT_TRUE(comes_true([&] { return shared->ready == 1; }, 20s));
   parent.send_signal(SIGKILL);
   EXPECT_EQ(parent.wait(troupe::no_deadline), -SIGKILL);

@@ -104,27 +104,21 @@ class AsyncResult {
     return !Source::failed(*state_);
   }
 
-  /// Suspends a coroutine until the task has ended; it goes on on the callback thread. At most one may wait.
+  /// Suspends a coroutine until the task has ended; it goes on on the callback thread.
+  /// Errors: as get; AssertionError when another coroutine waits for this result already.
   auto operator co_await() const {
     struct Awaiter {
       Ref<Waited> state;
       bool await_ready() const noexcept { return state->ready(); }
-      void await_suspend(std::coroutine_handle<> waiting) const { state->then([waiting] { waiting.resume(); }); }
+      void await_suspend(std::coroutine_handle<> waiting) const {
+        state->then([waiting] { waiting.resume(); });
+      }
       T await_resume() const { return Source::value(*state); }
     };
     return Awaiter{state_};
   }
 
  private:
-  template <class Rep, class Period>
-  static Deadline deadline_after(std::chrono::duration<Rep, Period> timeout) {
-    const auto now = std::chrono::steady_clock::now();
-    if (timeout <= timeout.zero()) return now;
-    // Compared as floating point, because a timeout of hours::max() must not overflow.
-    if (std::chrono::duration<double>(timeout) >= std::chrono::duration<double>(no_deadline - now)) return no_deadline;
-    return now + std::chrono::ceil<std::chrono::steady_clock::duration>(timeout);
-  }
-
   T get_until(Deadline deadline) const {
     if (!state_->wait(deadline)) throw TimeoutError("the result was not ready in time; the task goes on");
     return Source::value(*state_);

@@ -34,7 +34,8 @@ class Completion : public Shared {
   bool ready() const noexcept { return (state_.load(std::memory_order_acquire) & ready_bit) != 0; }
   /// Waits until ready or `deadline`; returns ready(). Blocks. The waiting thread serves the pool meanwhile.
   bool wait(Deadline deadline);
-  /// Runs `next` on the callback thread once this is ready; at most one may be set.
+  /// Runs `next` on the callback thread once this is ready. Errors: AssertionError when one is set already; OSError
+  /// when the callback thread cannot be started.
   void then(std::function<void()> next);
 
  protected:
@@ -50,6 +51,7 @@ class Completion : public Shared {
   static constexpr std::uint32_t ready_bit = 1;
   static constexpr std::uint32_t waited_bit = 2;     // somebody sleeps until this is ready
   static constexpr std::uint32_t continued_bit = 4;  // next_ is set
+  static constexpr std::uint32_t claimed_bit = 8;    // next_ is being set
 
   std::atomic<std::uint32_t> state_{0};
   Ref<PoolCore> core_;
@@ -127,7 +129,7 @@ class TaskGroup final : public TaskListener {
  public:
   TaskGroup(Ref<PoolCore> core, std::size_t num_tasks);
 
-  /// The tasks in the order of the input; fixed before the first is submitted.
+  /// The tasks in the order of the input; set when they are submitted.
   std::vector<Ref<TaskRecord>> tasks;
 
   void task_ended(TaskRecord& task) override;

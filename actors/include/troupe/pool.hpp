@@ -12,6 +12,7 @@
 #include <troupe/submission.hpp>
 #include <troupe/task_call.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <concepts>
 #include <cstddef>
@@ -22,6 +23,7 @@
 #include <ranges>
 #include <string>
 #include <sys/types.h>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -59,11 +61,18 @@ class Pool {
   /// Errors: those of AsyncResult::get; ValueError when the pool is closed; those of encoding the arguments.
   template <class F, class... Args>
   auto apply(F&& callable, Args&&... arguments) {
-    const detail::PoolVisit visit{*core_};
-    return apply_async(std::forward<F>(callable), std::forward<Args>(arguments)...).get();
+    const auto result = [&] {
+      const detail::PoolVisit visit{*core_};
+      auto under_way = apply_async(std::forward<F>(callable), std::forward<Args>(arguments)...);
+      under_way.wait();
+      return under_way;
+    }();
+    return result.get();
   }
 
   /// The same without waiting: AsyncResult of what the callable returns. Never blocks.
+  /// Errors: ValueError when the pool is closed; those of encoding the arguments; OSError and Full when there is no
+  /// shared memory for large ones.
   template <class F, class... Args>
   auto apply_async(F&& callable, Args&&... arguments) {
     using Callable = std::decay_t<F>;
@@ -86,7 +95,6 @@ class Pool {
   /// input threw, and nothing is run then; ValueError when the pool is closed or chunksize is 0.
   template <class F, std::ranges::input_range Range>
   auto map(F&& callable, Range&& input, std::optional<std::size_t> chunksize = {}) {
-    const detail::PoolVisit visit{*core_};
     return map_async(std::forward<F>(callable), std::forward<Range>(input), chunksize).get();
   }
 
@@ -99,7 +107,6 @@ class Pool {
   /// map for callables of several parameters: every item is a tuple or pair of arguments.
   template <class F, std::ranges::input_range Range>
   auto starmap(F&& callable, Range&& input, std::optional<std::size_t> chunksize = {}) {
-    const detail::PoolVisit visit{*core_};
     return starmap_async(std::forward<F>(callable), std::forward<Range>(input), chunksize).get();
   }
   template <class F, std::ranges::input_range Range>
@@ -108,7 +115,8 @@ class Pool {
   }
 
   /// The results of `callable(item)` one by one in the order of the input, before all are done. Reads `input` lazily;
-  /// an lvalue must outlive the iterator. Never blocks; asking for results does. Errors: ValueError as map.
+  /// an lvalue must outlive the iterator. Blocks: while the first items are read, unless `input` is single-pass, which
+  /// is read when results are asked for. Errors: ValueError as map.
   template <class F, std::ranges::input_range Range>
   auto imap(F&& callable, Range&& input, std::size_t chunksize = 1) {
     return iterate(std::forward<F>(callable), std::forward<Range>(input), chunksize, Order::input);
@@ -128,8 +136,7 @@ class Pool {
   /// The same with a bound; returns whether they have ended. Errors: ValueError while the pool is running.
   template <class Rep, class Period>
   bool join(std::chrono::duration<Rep, Period> timeout) {
-    return join_until(std::chrono::steady_clock::now() +
-                      std::chrono::ceil<std::chrono::steady_clock::duration>(timeout));
+    return join_until(deadline_after(timeout));
   }
 
   /// How many workers the pool keeps.
@@ -197,15 +204,17 @@ class Pool {
       const std::size_t chunk = checked_chunksize(chunksize.value_or(default_chunksize(size)));
       const std::size_t num_chunks = (size + chunk - 1) / chunk;
       auto group = make_ref<detail::TaskGroup>(core_, num_chunks);
+      std::vector<Ref<detail::TaskRecord>> tasks;
+      tasks.reserve(num_chunks);
       auto first = std::ranges::begin(input);
       for (std::size_t begin = 0; begin < size; begin += chunk) {
         const std::size_t count = std::min(chunk, size - begin);
         detail::TaskBuilder builder{*core_};
         encode_items_as<typename Types::type, Star>(builder, static_cast<const Callable&>(callable), first, count);
         std::ranges::advance(first, static_cast<std::ranges::range_difference_t<Range>>(count));
-        group->tasks.push_back(builder.finish(group));
+        tasks.push_back(builder.finish(group));
       }
-      detail::submit_group(*core_, *group);
+      detail::submit_group(*core_, *group, std::move(tasks));
       using All = typename std::conditional_t<std::is_void_v<Result>, std::type_identity<void>, ManyOf<Result>>::type;
       return MapResult<All>{std::move(group)};
     } else {
@@ -244,8 +253,9 @@ class Pool {
       if (next == end) return Ref<detail::TaskRecord>{};
       detail::TaskBuilder builder{*core};
       if (chunksize == 1) {
-        encode_call(builder.message(), builder.id(), state->callable, static_cast<const ItemType&>(
-                    detail::as_parameter<ItemType>(static_cast<const std::ranges::range_value_t<Range>&>(*next))));
+        encode_call(builder.message(), builder.id(), state->callable,
+                    static_cast<const ItemType&>(
+                        detail::as_parameter<ItemType>(static_cast<const std::ranges::range_value_t<Range>&>(*next))));
         ++next;
       } else {
         std::vector<std::ranges::range_value_t<Range>> items;
@@ -256,10 +266,13 @@ class Pool {
       detail::submit(*core, task);
       return task;
     };
-    return ResultIterator<Result>{core_, std::move(feed),
-                                  order == Order::input ? ResultIterator<Result>::Order::input
-                                                        : ResultIterator<Result>::Order::arrival,
-                                  std::max(imap_window, 4 * num_workers()), chunksize > 1};
+    using Results = ResultIterator<Result>;
+    return Results{core_,
+                   std::move(feed),
+                   {.order = order == Order::input ? Results::Order::input : Results::Order::arrival,
+                    .window = std::max(imap_window, 4 * num_workers()),
+                    .chunked = chunksize > 1,
+                    .single_pass = !std::ranges::forward_range<Range>}};
   }
 
   Ref<detail::PoolCore> core_;

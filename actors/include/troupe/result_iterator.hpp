@@ -6,8 +6,10 @@
 #include <troupe/async_result.hpp>
 #include <troupe/submission.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <exception>
 #include <functional>
@@ -19,7 +21,8 @@
 namespace troupe {
 
 /// An input range of results. Reads its input lazily, on the thread that asks for results, and never further ahead than
-/// its window of tasks; an endless input is fine. Movable. Thread: caller.
+/// its window of tasks; an endless input is fine. While a result is ready nothing is read, so a slow input delays
+/// results by one item at most. Movable. Thread: caller.
 ///
 ///     for (int y : pool.imap(square, std::views::iota(0))) if (y > 1000) break;
 ///
@@ -32,20 +35,27 @@ class ResultIterator {
   using Feed = std::function<Ref<detail::TaskRecord>(const Ref<detail::TaskListener>&)>;
   enum class Order : std::uint8_t { input, arrival };
 
-  ResultIterator(Ref<detail::PoolCore> core, Feed feed, Order order, std::size_t window, bool chunked)
-      : core_(std::move(core)), feed_(std::move(feed)), window_(window), chunked_(chunked) {
-    if (order == Order::arrival) arrivals_ = make_ref<detail::Arrivals>(core_);
-    fill();
+  struct Options {
+    Order order;
+    std::size_t window;  // most tasks under way
+    bool chunked;        // a task has many results
+    bool single_pass;    // the input may be a stream, where reading waits for somebody
+  };
+
+  ResultIterator(const Ref<detail::PoolCore>& core, Feed feed, Options options)
+      : feed_(std::move(feed)), options_(options) {
+    if (options.order == Order::arrival) arrivals_ = make_ref<detail::Arrivals>(core);
+    if (!options.single_pass) fill();
   }
 
   /// The next result, empty at the end. Blocks: until there is one.
   /// Errors: what the task threw; WorkerDied; Cancelled; what reading the input threw.
   std::optional<T> next() { return next_until(no_deadline); }
-  /// The same with a bound. Errors: TimeoutError as well; the result stays to be asked for again.
+  /// The same with a bound, beside the time that reading the input takes.
+  /// Errors: TimeoutError as well; the result stays to be asked for again.
   template <class Rep, class Period>
   std::optional<T> next(std::chrono::duration<Rep, Period> timeout) {
-    return next_until(std::chrono::steady_clock::now() +
-                      std::chrono::ceil<std::chrono::steady_clock::duration>(timeout));
+    return next_until(deadline_after(timeout));
   }
 
   class iterator {
@@ -75,21 +85,40 @@ class ResultIterator {
   std::default_sentinel_t end() const { return {}; }
 
  private:
+  using Clock = std::chrono::steady_clock;
+  /// An item that took longer to read came from somewhere slow: then its result is waited for a little before the next
+  /// item is read, an eighth of the time that this one took.
+  static constexpr std::chrono::milliseconds slow_read{1};
+  static constexpr std::chrono::milliseconds longest_pause{20};
+
+  bool has_result() const { return arrivals_ ? arrivals_->ready() : !in_order_.empty() && in_order_.front()->ready(); }
+  detail::Completion& next_to_come() {
+    return arrivals_ ? static_cast<detail::Completion&>(*arrivals_) : *in_order_.front();
+  }
+
   void fill() {
-    const detail::PoolVisit visit{*core_};  // results are looked for by next, not by the pump
-    while (feed_ && num_out_ < window_) {
-      try {
-        Ref<detail::TaskRecord> task = feed_(arrivals_);
-        if (!task) {
-          feed_ = nullptr;
-          return;
-        }
-        ++num_out_;
-        if (!arrivals_) in_order_.push_back(std::move(task));
-      } catch (...) {
-        input_error_ = std::current_exception();
+    while (feed_ && num_out_ < options_.window && !has_result()) {
+      const auto before = options_.single_pass ? Clock::now() : Clock::time_point{};
+      read_one();
+      if (!options_.single_pass || num_out_ == 0) continue;
+      const auto now = Clock::now();
+      if (now - before > slow_read)
+        next_to_come().wait(now + std::min<Clock::duration>((now - before) / 8, longest_pause));
+    }
+  }
+
+  void read_one() {
+    try {
+      Ref<detail::TaskRecord> task = feed_(arrivals_);
+      if (!task) {
         feed_ = nullptr;
+        return;
       }
+      ++num_out_;
+      if (!arrivals_) in_order_.push_back(std::move(task));
+    } catch (...) {
+      input_error_ = std::current_exception();
+      feed_ = nullptr;
     }
   }
 
@@ -103,7 +132,7 @@ class ResultIterator {
       }
       const Ref<detail::TaskRecord> task = take(deadline);
       --num_out_;
-      if (!chunked_) return detail::take_value<T>(*task);
+      if (!options_.chunked) return detail::take_value<T>(*task);
       open_chunk(*task);
       if (!chunk_.empty()) return std::move(chunk_[chunk_next_++]);
     }
@@ -137,12 +166,10 @@ class ResultIterator {
     }
   }
 
-  Ref<detail::PoolCore> core_;
   Feed feed_;
-  std::size_t window_;
-  bool chunked_;
-  Ref<detail::Arrivals> arrivals_;                 // by arrival
-  std::deque<Ref<detail::TaskRecord>> in_order_;   // by input
+  Options options_;
+  Ref<detail::Arrivals> arrivals_;                // by arrival
+  std::deque<Ref<detail::TaskRecord>> in_order_;  // by input
   std::size_t num_out_ = 0;
   std::exception_ptr input_error_;
   std::vector<T> chunk_;

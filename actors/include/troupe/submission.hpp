@@ -7,6 +7,7 @@
 #include <troupe/wire_message.hpp>
 
 #include <cstdint>
+#include <vector>
 
 namespace troupe::detail {
 
@@ -25,7 +26,7 @@ class TaskBuilder {
   PoolCore& core_;
   Scratch scratch_;
   MessageWriter message_;
-  std::uint64_t id_;
+  std::uint64_t id_ = 0;
 };
 
 /// Tells the pool that this thread is going to wait, so that nobody else is woken for its results.
@@ -43,8 +44,9 @@ class PoolVisit {
 /// Hands tasks to the supervisor; they run in this order as far as workers are free.
 /// Thread: any. Errors: ValueError when the pool is not running.
 void submit(PoolCore& core, Ref<TaskRecord> task);
-/// Hands over all tasks of a group; a group without tasks is ready at once.
-void submit_group(PoolCore& core, TaskGroup& group);
+/// Hands over all tasks of a group; a group without tasks is ready at once. Errors: ValueError, and nothing is done
+/// then.
+void submit_group(PoolCore& core, TaskGroup& group, std::vector<Ref<TaskRecord>> tasks);
 /// Throws ValueError unless the pool takes tasks.
 void require_running(const PoolCore& core);
 

@@ -13,6 +13,16 @@ namespace troupe {
 /// When a wait is to end at the latest; time_point::max() means never.
 using Deadline = std::chrono::steady_clock::time_point;
 inline constexpr Deadline no_deadline = Deadline::max();
+/// The deadline of a wait of at most `timeout`: now if that is not positive, never if it is beyond what a clock can
+/// tell.
+template <class Rep, class Period>
+Deadline deadline_after(std::chrono::duration<Rep, Period> timeout) {
+  const auto now = std::chrono::steady_clock::now();
+  if (timeout <= timeout.zero()) return now;
+  // Compared as floating point, because hours::max() must not overflow.
+  if (std::chrono::duration<double>(timeout) >= std::chrono::duration<double>(no_deadline - now)) return no_deadline;
+  return now + std::chrono::ceil<Deadline::duration>(timeout);
+}
 
 /// A doorbell in shared memory. The sleeper arms it, looks once more, then sleeps; whoever produces rings, which costs
 /// one load unless somebody sleeps. Two kinds of sleepers share one bell: a thread that sleeps in the kernel's futex
@@ -59,7 +69,8 @@ class Bell {
   int eventfd_;
 };
 
-/// Sleeps while `*word == expected`, at most until `deadline`; may return for no reason. Blocks. Works across processes.
+/// Sleeps while `*word == expected`, at most until `deadline`; may return for no reason. Blocks. Works across
+/// processes.
 void futex_wait(std::atomic<std::uint32_t>* word, std::uint32_t expected, Deadline deadline) noexcept;
 /// Wakes up to `count` threads that sleep on `word`, in whichever process.
 void futex_wake(std::atomic<std::uint32_t>* word, int count) noexcept;
@@ -99,9 +110,7 @@ class SpinWait {
   }
 
   /// After a look in vain: what was waited for has come now, mostly after a sleep.
-  void found_later() noexcept {
-    limit_ = Clock::now() - start_ < longest ? longest : std::max(limit_ / 2, shortest);
-  }
+  void found_later() noexcept { limit_ = Clock::now() - start_ < longest ? longest : std::max(limit_ / 2, shortest); }
 
   /// How long the next look may last.
   std::chrono::nanoseconds limit() const noexcept { return limit_; }

@@ -56,6 +56,8 @@ class Pump {
 /// blocking user code delays other callbacks and nothing else. Started on first use. Thread: any.
 class CallbackThread {
  public:
+  /// Makes sure that `post` will not have to make the thread. Errors: as post.
+  static void start();
   /// Runs `callback` soon; never, after the end of the Runtime. An exception that leaves it is printed to stderr and
   /// harms nothing. Errors: OSError when the thread cannot be made; AssertionError without a Runtime.
   static void post(std::function<void()> callback);

@@ -85,6 +85,8 @@ std::size_t num_child_start_hooks();
 /// Has `hook` run once when this process comes to its normal end, before its children are joined; newest first.
 /// Not inherited by children. Thread: any.
 void at_runtime_end(std::function<void()> hook);
+/// How many forks lie between the program's first process and this one: tells a process from copies of it. Thread: any.
+unsigned fork_depth() noexcept;
 /// Whether a Runtime (or a child of one) lives in this process and has not begun to end.
 bool is_running() noexcept;
 

@@ -1,0 +1,139 @@
+// Pools when the system has no more of something: an error that names it, and the pools that are there work on.
+
+#include <troupe/error.hpp>
+#include <troupe/pool.hpp>
+#include <troupe/process.hpp>
+#include <troupe/runtime.hpp>
+
+#include "support/pools.hpp"
+#include "support/processes.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <string>
+#include <sys/resource.h>
+#include <unistd.h>
+
+namespace {
+
+using namespace std::chrono_literals;
+using namespace troupe::test;
+using testing::HasSubstr;
+using troupe::Pool;
+
+class LimitedFiles {
+ public:
+  explicit LimitedFiles(rlim_t limit) {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    const rlimit low{limit, before_.rlim_max};
+    ::setrlimit(RLIMIT_NOFILE, &low);
+  }
+  ~LimitedFiles() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
+TEST(PoolLimits, WithoutFreeDescriptorsAPoolIsAnErrorAndOthersGoOn) {
+  Pool before{2};
+  expect_works(before, 2);
+  {
+    const int lowest_free = ::dup(0);
+    ::close(lowest_free);
+    int failed = 0;
+    for (rlim_t more = 0; more < 60; more += 3) {  // each step of making a pool fails once
+      const LimitedFiles few{static_cast<rlim_t>(lowest_free) + more};
+      try {
+        Pool maybe{4};
+        maybe.terminate();
+      } catch (const troupe::OSError& error) {
+        EXPECT_EQ(error.errno_value(), EMFILE) << error.what();
+        ++failed;
+      }
+    }
+    EXPECT_GT(failed, 5);
+    EXPECT_LT(failed, 20);
+    EXPECT_TRUE(comes_true([&] { return troupe::active_children().empty(); }));
+    expect_works(before, 2);
+  }
+  Pool after{2};
+  expect_works(after, 2);
+}
+
+// The pool works on with fewer workers, tries again now and then, and is whole again when it can be.
+TEST(PoolLimits, AWorkerThatCannotBeReplacedIsReplacedLater) {
+  Pool pool{2};
+  expect_works(pool, 2);
+  {
+    const int lowest_free = ::dup(0);
+    ::close(lowest_free);
+    const LimitedFiles few{static_cast<rlim_t>(lowest_free) + 1};
+    ::kill(pool.worker_pids().at(0), SIGKILL);
+    ASSERT_TRUE(comes_true([&] { return pool.worker_pids().size() == 1; }));
+    for (int i = 0; i < 100; ++i) EXPECT_EQ(pool.apply_async(square, i).get(20s), i * i);
+  }
+  expect_works(pool, 2);
+}
+
+// --- Limits that do not bind the test program itself ---
+
+// No more processes: each step of making the first pool of a program, threads included, fails once.
+const bool without_processes = add_role("pools without processes", [](int argc, char** argv, const std::string&) {
+  constexpr uid_t lonely_user = 61'235;  // the limit counts all processes of a user, and does not bind root
+  if (::geteuid() == 0 && ::setresuid(lonely_user, lonely_user, lonely_user) != 0) return 1;
+  const troupe::Runtime runtime{argc, argv};
+  int failed = 0;
+  rlimit normal{};
+  ::getrlimit(RLIMIT_NPROC, &normal);
+  for (rlim_t limit = 1; limit < 12; ++limit) {
+    const rlimit low{limit, normal.rlim_max};
+    if (::setrlimit(RLIMIT_NPROC, &low) != 0) return 4;
+    try {
+      Pool maybe{troupe::PoolOptions{.workers = 3, .start_method = troupe::StartMethod::fork, .name = {}}};
+      maybe.terminate();
+    } catch (const troupe::OSError& error) {
+      if (failed++ == 0) std::puts(error.what());
+    }
+    if (!troupe::active_children().empty()) return 2;
+  }
+  if (::setrlimit(RLIMIT_NPROC, &normal) != 0) return 3;
+  Pool pool{2};
+  std::printf("%s, then %d\n", failed > 0 ? "failed" : "never failed", pool.apply(square, 7));
+  pool.terminate();
+  return 0;
+});
+
+TEST(PoolLimits, WithoutFreeProcessesAPoolIsAnErrorAndLeavesNothing) {
+  if (::geteuid() != 0) GTEST_SKIP() << "this user may have other processes, which the limit would count";
+  Program program{"pools without processes"};
+  EXPECT_THAT(program.read_line(), HasSubstr("Resource temporarily unavailable"));
+  EXPECT_EQ(program.read_line(), "failed, then 49");
+  EXPECT_EQ(program.wait(), 0) << program.errors();
+}
+
+const bool small_files = add_role("pools with small files", [](int argc, char** argv, const std::string&) {
+  const troupe::Runtime runtime{argc, argv};
+  rlimit small{};
+  ::getrlimit(RLIMIT_FSIZE, &small);
+  small.rlim_cur = 1 << 20;
+  ::setrlimit(RLIMIT_FSIZE, &small);
+  try {
+    Pool pool{2};
+  } catch (const troupe::OSError& error) {
+    std::puts(error.what());
+  }
+  return 0;
+});
+
+TEST(PoolLimits, ALimitOfFileSizesIsNamed) {
+  Program program{"pools with small files"};
+  EXPECT_THAT(program.read_line(), HasSubstr("RLIMIT_FSIZE (ulimit -f)"));
+  EXPECT_EQ(program.wait(), 0) << program.errors();
+}
+
+}  // namespace
