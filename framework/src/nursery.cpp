@@ -17,12 +17,14 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 namespace troupe {
 
@@ -40,12 +42,15 @@ class Nursery {
   void run() {
     std::array<epoll_event, 64> events{};
     for (;;) {
-      const int count = ::epoll_wait(epoll_.get(), events.data(), events.size(), -1);
+      const int count = ::epoll_wait(epoll_.get(), events.data(), events.size(), wants_spare_ ? 0 : -1);
+      if (count == 0) make_spare();
       for (int i = 0; i < count; ++i) {
         const int number = events[static_cast<std::size_t>(i)].data.fd;
         if (number == lifeline_.get()) return end_children();
         if (children_.contains(number)) {
           reap(number);
+        } else if (spare_ && number == spare_->process.pidfd.get()) {
+          end_spare();
         } else if (connections_.contains(number)) {
           serve(number);
         }
@@ -58,6 +63,10 @@ class Nursery {
     pid_t pid = 0;
     FileDescriptor pidfd;
     FileDescriptor status;  // where its end is told
+  };
+  struct Spare {
+    Child process;
+    FileDescriptor line;  // where it waits for a request
   };
 
   void watch(int number) {
@@ -110,6 +119,7 @@ class Nursery {
   }
 
   void preload(int connection, wire::Preload::Reader request) {
+    end_spare();  // what is loaded now, it would not have
     try {
       find_function({.offset = request.getOffset(), .module = request.getModule()})();
     } catch (const std::exception& error) {
@@ -132,6 +142,14 @@ class Nursery {
     try {
       auto [mine, theirs] = make_socket_pair(step);
       tell_senders(mine.get());
+      wants_spare_ = !plan.spawn;
+      if (!plan.spawn && hand_to_spare(datagram, status, theirs.get())) {
+        step = "watching it";
+        Child child = std::move(std::exchange(spare_, std::nullopt)->process);
+        child.status = std::move(status);
+        const int number = adopt(std::move(child), std::move(mine));
+        return reply_started(connection, children_.at(number).pid, number);
+      }
       auto [failure_read, failure_write] = make_pipe(step);
       plan.connection = theirs.get();
       plan.failure = failure_write.get();
@@ -150,29 +168,78 @@ class Nursery {
     }
   }
 
-  // Takes charge of a child that was just forked; if that fails there is no child. Returns the number of its pidfd.
+  // Takes charge of a child that was just forked, or was the spare; if that fails there is no child. Returns the number
+  // of its pidfd.
   int adopt(Child child, FileDescriptor connection) {
+    watch_end(child);
+    const int number = child.pidfd.get();
     try {
-      child.pidfd = above_standard(FileDescriptor{open_pidfd(child.pid)});
-      if (!child.pidfd) throw OSError(errno, "opening its pidfd");
       add_connection(std::move(connection));
-      watch(child.pidfd.get());
     } catch (...) {
-      ::kill(child.pid, SIGKILL);
-      while (::waitpid(child.pid, nullptr, 0) < 0 && errno == EINTR) {
-      }
+      end(child);
       throw;
     }
-    const int number = child.pidfd.get();
     children_.emplace(number, std::move(child));
     return number;
   }
 
-  // Ends a child that has not become anything; nobody is told.
+  void watch_end(Child& child) {
+    if (child.pidfd) return;
+    try {
+      child.pidfd = above_standard(FileDescriptor{open_pidfd(child.pid)});
+      if (!child.pidfd) throw OSError(errno, "opening its pidfd");
+      watch(child.pidfd.get());
+    } catch (...) {
+      end(child);
+      throw;
+    }
+  }
+
+  // For one that has not become anything; nobody is told.
+  void end(const Child& child) {
+    ::kill(child.pid, SIGKILL);
+    while (::waitpid(child.pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    if (child.pidfd) unwatch(child.pidfd.get());
+  }
+
+  // --- The spare: a process forked ahead while there is nothing else to do, so that the next start need not wait ---
+
+  void make_spare() {
+    wants_spare_ = false;
+    if (spare_) return;
+    try {
+      auto [mine, theirs] = make_socket_pair("forking a process ahead");
+      const pid_t nursery = ::getpid();
+      Child process{.pid = ::fork(), .pidfd = {}, .status = {}};
+      if (process.pid == 0) become_spare(original_, nursery, theirs.get());
+      if (process.pid < 0) return;
+      watch_end(process);
+      spare_ = Spare{std::move(process), std::move(mine)};
+    } catch (const OSError&) {
+      // There is something that the system has no more of; who starts the next process will be told.
+    }
+  }
+
+  // False: there is none.
+  bool hand_to_spare(const Datagram& request, const FileDescriptor& status, int child_connection) {
+    if (!spare_ || request.descriptors.size() >= max_datagram_descriptors) return false;
+    std::vector<int> numbers;
+    for (const auto& descriptor : request.descriptors) numbers.push_back((descriptor ? descriptor : status).get());
+    numbers.push_back(child_connection);
+    if (send_datagram(spare_->line.get(), {request.bytes, request.size}, numbers) == 0) return true;
+    end_spare();
+    return false;
+  }
+
+  void end_spare() {
+    if (!spare_) return;
+    end(spare_->process);
+    spare_.reset();
+  }
+
   void forget(int number) {
-    [[maybe_unused]] const int error = signal_pidfd(number, SIGKILL);
-    wait_for_end(number);
-    unwatch(number);
+    end(children_.at(number));
     children_.erase(number);
   }
 
@@ -204,8 +271,8 @@ class Nursery {
 
   // The main process has died: so does everything else.
   void end_children() {
-    for (const auto& [number, child] : children_) [[maybe_unused]]
-      const int error = signal_pidfd(number, SIGKILL);
+    end_spare();
+    for (const auto& [number, child] : children_) [[maybe_unused]] const int error = signal_pidfd(number, SIGKILL);
     for (const auto& [number, child] : children_) wait_for_end(number);
   }
 
@@ -237,6 +304,8 @@ class Nursery {
   FileDescriptor lifeline_;
   std::unordered_map<int, FileDescriptor> connections_;  // by number
   std::unordered_map<int, Child> children_;              // by number of the pidfd
+  std::optional<Spare> spare_;
+  bool wants_spare_ = false;
 };
 
 }  // namespace

@@ -2,6 +2,10 @@
 
 #include <troupe/launch.hpp>
 
+#include "descriptors.hpp"
+
+#include <capnp/serialize.h>
+
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -75,7 +79,36 @@ void take_environment(int payload) noexcept {
   }
 }
 
+// Reads the request of a spare process. Errors: as Cap'n Proto has them. False: it does not fit its descriptors.
+bool read_handover(ChildPlan& plan, Datagram& datagram) {
+  if (datagram.descriptors.empty() || datagram.lost_descriptors) return false;
+  plan.connection = datagram.descriptors.back().release();
+  datagram.descriptors.pop_back();
+  const auto words = kj::arrayPtr(reinterpret_cast<const capnp::word*>(datagram.bytes), datagram.size / 8);
+  capnp::FlatArrayMessageReader reader{words};
+  FileDescriptor status;  // belongs to the nursery; closed here
+  return plan.read(reader.getRoot<wire::NurseryRequest>().getStart(), datagram.descriptors, status);
+}
+
 }  // namespace
+
+void become_spare(const OriginalState& original, pid_t nursery, int line) noexcept {
+  die_with(nursery);
+  ::prctl(PR_SET_NAME, "troupe-spare");
+  // Whatever else the nursery has open must not be held open here.
+  if (line != child_connection_number) ::dup3(line, child_connection_number, O_CLOEXEC);
+  ::close_range(child_connection_number + 1, ~0U, 0);
+  Datagram datagram;
+  if (receive_datagram(child_connection_number, datagram, true) != 0 || datagram.size == 0) ::_exit(EXIT_SUCCESS);
+  ChildPlan plan{.original = &original, .nursery = nursery, .failure = child_connection_number};
+  try {
+    if (!read_handover(plan, datagram)) give_up(-1, "reading its request");
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "troupe: a new process cannot start: %s\n", error.what());
+    ::_exit(EXIT_FAILURE);
+  }
+  become_child(plan);
+}
 
 bool ChildPlan::read(wire::Start::Reader request, std::vector<FileDescriptor>& received, FileDescriptor& status) {
   constexpr std::size_t num_fixed = 4;

@@ -34,6 +34,11 @@ struct ChildPlan {
   [[nodiscard]] bool read(wire::Start::Reader request, std::vector<FileDescriptor>& received, FileDescriptor& status);
 };
 
+/// A process that was forked ahead: waits for a request at `line`, then becomes what that asks for; ends when nobody
+/// will ask any more. What comes is what the nursery was sent, with the new process's connection as the last
+/// descriptor.
+[[noreturn]] void become_spare(const OriginalState& original, pid_t nursery, int line) noexcept;
+
 /// In the new process: puts descriptors and signals in order, then runs the program or its entry.
 [[noreturn]] void become_child(const ChildPlan& plan) noexcept;
 

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace troupe {
@@ -69,7 +70,7 @@ void replace_standard_descriptors() noexcept {
   replace_standard_descriptors();
   for (const int number : {nursery_connection_number, nursery_lifeline_number}) ::fcntl(number, F_SETFD, FD_CLOEXEC);
   // A status is kept for the nursery to fetch only if SIGCHLD is not ignored.
-  struct sigaction standard{};
+  struct sigaction standard {};
   standard.sa_handler = SIG_DFL;
   ::sigaction(SIGCHLD, &standard, nullptr);
   // It holds three descriptors per process.
@@ -143,6 +144,11 @@ NurseryProcess start_nursery(int lifeline, const std::string& program_name) {
   nursery.connection = std::move(mine);
   failure_write.reset();
   const int exec_error = wait_for_exec(std::move(failure_read));
+  if (pidfd_error != 0 || exec_error != 0) {
+    ::kill(nursery.pid, SIGKILL);
+    while (::waitpid(nursery.pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+  }
   if (pidfd_error != 0) throw OSError(pidfd_error, "opening the pidfd of the nursery");
   if (exec_error != 0) throw OSError(exec_error, "executing this program as its nursery");
   return nursery;
