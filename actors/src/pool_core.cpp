@@ -115,7 +115,8 @@ PoolCore::PoolCore(const PoolOptions& options)
       signal_mask_(current_signal_mask()),
       fork_depth_(fork_depth()) {
   if (!eventfd_) throw OSError(errno, "making the doorbell of " + name_);
-  for (std::size_t i = 0; i < checked_workers(options); ++i) slots_.push_back(std::make_unique<WorkerSlot>(i, name_));
+  const std::size_t workers = checked_workers(options);
+  for (std::size_t i = 0; i < workers; ++i) slots_.push_back(std::make_unique<WorkerSlot>(i, name_));
   auto* word = &reinterpret_cast<PoolPage*>(page_.data())->bell;
   waiting_room_ = std::make_unique<WaitingRoom>(*this, Bell{word, eventfd_.get()}, word);
 }

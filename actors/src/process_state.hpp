@@ -31,10 +31,9 @@ struct ProcessRef::State {
   bool daemon = false;
   std::vector<std::byte> authkey;
   std::string type = "Process";
-  bool starting = false;        // start was called; it may have failed
-  std::optional<Child> child;   // set once it has started
-  pid_t pid = 0;                // 0 before that
-  std::optional<int> exitcode;  // kept when the handle is closed
+  bool starting = false;       // start was called; it may have failed
+  std::optional<Child> child;  // set once it has started
+  pid_t pid = 0;               // 0 before that
   bool closed = false;
 
   /// The started child. Errors: AssertionError naming `verb` if there is none, or if it is not this process's.

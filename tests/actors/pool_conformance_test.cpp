@@ -1,16 +1,16 @@
 // The cases of CPython's _TestPool (flavour P) that concern what the pool does, under their names and for every start
 // method. What each pins down is restated in one line.
 
-#include <troupe/pool.hpp>
-
 #include <troupe/error.hpp>
 #include <troupe/log.hpp>
+#include <troupe/pool.hpp>
 #include <troupe/process.hpp>
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <numeric>
 #include <ranges>
 #include <string>
@@ -30,6 +30,11 @@ int sqr_after(int x, int milliseconds) {
   std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
   return x * x;
 }
+struct Wait {
+  int milliseconds = 0;
+  int x = 0;
+};
+int sqr_with(const Wait& options) { return sqr_after(options.x, options.milliseconds); }
 int mul(int x, int y) { return x * y; }
 
 std::vector<int> numbers(int count) {
@@ -75,6 +80,8 @@ class TestPool : public testing::TestWithParam<StartMethod> {
 TEST_P(TestPool, test_apply) {
   EXPECT_EQ(pool.apply(sqr, 5), 25);
   EXPECT_EQ(pool.apply(sqr_after, 3, 0), 9);
+  // What keyword arguments are elsewhere: a struct with defaults.
+  EXPECT_EQ(pool.apply(sqr_with, Wait{.milliseconds = 1, .x = 3}), 9);
 }
 
 TEST_P(TestPool, test_map) {
@@ -110,6 +117,8 @@ TEST_P(TestPool, test_map_handle_iterable_exception) {
     EXPECT_THROW(pool.map(sqr, throwing_at(0, 10)), troupe::ValueError);
     EXPECT_THROW(pool.map(sqr, throwing_at(4, 10)), troupe::ValueError);
     EXPECT_THROW(pool.map(sqr, throwing_at(4, 10), 2), troupe::ValueError);
+    EXPECT_THROW(pool.map(sqr, throwing_at(4, 10) | std::views::filter([](int) { return true; })), troupe::ValueError)
+        << "an input without a length";
     EXPECT_EQ(pool.map(sqr, numbers(10)), squares(10));
   }
 }
@@ -195,6 +204,16 @@ TEST_P(TestPool, test_empty_iterable) {
 // Leaving a pool's scope is terminate: join works afterwards, new work is an error that says why.
 TEST_P(TestPool, test_context) {
   EXPECT_EQ(pool.map(sqr, numbers(10)), squares(10));
+  std::vector<pid_t> workers;
+  {
+    Pool scope{troupe::PoolOptions{.workers = 2, .start_method = GetParam(), .name = {}}};
+    workers = scope.worker_pids();
+    EXPECT_EQ(scope.map(sqr, numbers(10)), squares(10));
+    scope.terminate();
+    scope.join();
+    EXPECT_THROW(scope.map_async(sqr, numbers(10)), troupe::ValueError);
+  }
+  for (const pid_t worker : workers) EXPECT_EQ(::kill(worker, 0), -1);
   pool.terminate();
   pool.join();
   EXPECT_THROW(pool.map_async(sqr, numbers(10)), troupe::ValueError);

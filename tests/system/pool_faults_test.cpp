@@ -48,16 +48,21 @@ std::size_t count_entries(const char* folder) {
 
 // --- Ways to die ---
 
-enum class Death { exit_0, exit_3, abort, segfault, kill, terminate };
+enum class Death { exit_0, exit_3, exit_at_once, abort, bad_access, kill, terminate };
 
 int die(Death how) {
   std::signal(SIGSEGV, SIG_DFL);  // sanitizers catch these two; here they are to kill
   std::signal(SIGABRT, SIG_DFL);
   switch (how) {
-    case Death::exit_0: std::_Exit(0);
+    case Death::exit_0: std::exit(0);
     case Death::exit_3: std::exit(3);
+    case Death::exit_at_once: std::_Exit(4);
     case Death::abort: std::abort();
-    case Death::segfault: ::raise(SIGSEGV); break;
+    case Death::bad_access: {
+      void* guarded = ::mmap(nullptr, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      *static_cast<volatile char*>(guarded) = 1;
+      break;
+    }
     case Death::kill: ::raise(SIGKILL); break;
     case Death::terminate: ::raise(SIGTERM); break;
   }
@@ -68,8 +73,9 @@ int exitcode_of(Death how) {
   switch (how) {
     case Death::exit_0: return 0;
     case Death::exit_3: return 3;
+    case Death::exit_at_once: return 4;
     case Death::abort: return -SIGABRT;
-    case Death::segfault: return -SIGSEGV;
+    case Death::bad_access: return -SIGSEGV;
     case Death::kill: return -SIGKILL;
     case Death::terminate: return -SIGTERM;
   }
@@ -77,7 +83,7 @@ int exitcode_of(Death how) {
 }
 
 std::string name_of(Death how) {
-  constexpr const char* names[] = {"exit_0", "exit_3", "abort", "segfault", "kill", "terminate"};
+  constexpr const char* names[] = {"exit_0", "exit_3", "exit_at_once", "abort", "bad_access", "kill", "terminate"};
   return names[static_cast<int>(how)];
 }
 
@@ -111,8 +117,9 @@ TEST_P(PoolDeath, CostsOnlyTheGuiltyTask) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, PoolDeath,
-                         testing::Combine(testing::Values(Death::exit_0, Death::exit_3, Death::abort, Death::segfault,
-                                                          Death::kill, Death::terminate),
+                         testing::Combine(testing::Values(Death::exit_0, Death::exit_3, Death::exit_at_once,
+                                                          Death::abort, Death::bad_access, Death::kill,
+                                                          Death::terminate),
                                           testing::Values(1, 2, 5)),
                          [](const auto& parameter) {
                            return name_of(std::get<0>(parameter.param)) + "_of_" +

@@ -7,9 +7,8 @@
 #include <troupe/callable.hpp>
 #include <troupe/codec.hpp>
 #include <troupe/failure.hpp>
-#include <troupe/wire_message.hpp>
-
 #include <troupe/wire/task.capnp.h>
+#include <troupe/wire_message.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -88,13 +87,13 @@ struct CallThunk<F, std::tuple<Stored...>> {
 
 /// An input iterator over f(item), for encode_items.
 template <class F, class Items, bool Star>
-class ResultIterator {
+class CallIterator {
  public:
   using iterator_category = std::input_iterator_tag;
   using difference_type = std::ptrdiff_t;
   using item_type = std::remove_cvref_t<decltype(std::declval<const Items&>()[0])>;
 
-  ResultIterator(const F& callable, const Items& items) : callable_(&callable), items_(&items) {}
+  CallIterator(const F& callable, const Items& items) : callable_(&callable), items_(&items) {}
 
   auto operator*() const {
     if constexpr (Star) {
@@ -103,7 +102,7 @@ class ResultIterator {
       return std::invoke(*callable_, (*items_)[index_]);
     }
   }
-  ResultIterator& operator++() {
+  CallIterator& operator++() {
     ++index_;
     return *this;
   }
@@ -140,7 +139,7 @@ struct ChunkThunk {
       }
       result.initValue().setNone();
     } else {
-      encode_items(ResultIterator<F, ItemsReader<Item>, Star>{callable, items}, items.size(), result.initValue());
+      encode_items(CallIterator<F, ItemsReader<Item>, Star>{callable, items}, items.size(), result.initValue());
     }
   }
 
@@ -161,11 +160,6 @@ struct ChunkThunk {
 
   static inline const bool registered =
       register_thunk(ThunkKind::task, reinterpret_cast<AnyFunction>(&run), &ChunkThunk::name);
-};
-
-template <class F, class Arg>
-struct ItemOf {
-  using type = std::tuple_element_t<0, stored_parameters_t<F, Arg>>;
 };
 
 }  // namespace detail
@@ -189,7 +183,8 @@ void encode_call(MessageWriter& message, std::uint64_t id, const F& callable, co
                 detail::as_parameter<std::tuple_element_t<I, Parameters>>(arguments)),
             list[next++]),
      ...);
-  }(std::index_sequence_for<Args...>{});
+  }
+  (std::index_sequence_for<Args...>{});
 }
 
 /// Writes `count` calls of `callable`, one per item from `first` on, as a Task. `Item` is the type that the worker
