@@ -24,7 +24,8 @@ struct Module {
   std::vector<std::pair<std::uintptr_t, std::uintptr_t>> code;  // executable ranges [first, last)
 
   bool contains_code(std::uintptr_t address) const {
-    return std::ranges::any_of(code, [&](const auto& range) { return address >= range.first && address < range.second; });
+    return std::ranges::any_of(code,
+                               [&](const auto& range) { return address >= range.first && address < range.second; });
   }
 };
 
@@ -97,6 +98,16 @@ std::optional<Module> module_where(Predicate matches) {
   return std::nullopt;
 }
 
+}  // namespace
+
+void detail::load_modules() {
+  Registry& all = registry();
+  const std::unique_lock lock{all.mutex};
+  all.load_modules();
+}
+
+namespace {
+
 std::uintptr_t resolve(CodeRef ref) {
   const auto module = module_where([&](const Module& candidate) { return candidate.id == ref.module; });
   if (!module)
@@ -104,7 +115,8 @@ std::uintptr_t resolve(CodeRef ref) {
                      ", which this process has not loaded: load the library before the Runtime starts");
   const std::uintptr_t address = module->base + ref.offset;
   if (!module->contains_code(address))
-    throw CodecError("a callable is said to lie at " + describe(ref) + ", where there is no code: are both processes "
+    throw CodecError("a callable is said to lie at " + describe(ref) +
+                     ", where there is no code: are both processes "
                      "of the same build?");
   return address;
 }

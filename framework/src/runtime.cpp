@@ -178,7 +178,9 @@ Runtime::Runtime(int argc, char** argv) {
   auto me = std::make_unique<Self>(Identity{});
   me->identity.authkey = random_key();
   flush_standard_streams();
-  actor_system();  // made once here, inherited by the nursery and everybody it forks: saves each worker 0.2 ms
+  // Made once here, inherited by the nursery and everybody it forks: saves each process 0.2 ms.
+  actor_system();
+  detail::load_modules();
   me->nursery.open(me->lifeline, program_name);
   main_process = true;
   ending = false;
