@@ -7,6 +7,7 @@
 #include <troupe/runtime.hpp>
 
 #include "actor_system.hpp"
+#include "thread_storage.hpp"
 
 #include <caf/actor_config.hpp>
 #include <caf/exit_reason.hpp>
@@ -49,10 +50,7 @@ class RunLoop final : public caf::execution_unit {
     running_ = false;
   }
 
-  static RunLoop& of_this_thread() {
-    thread_local RunLoop loop;
-    return loop;
-  }
+  static RunLoop& of_this_thread() { return ThreadStorage<RunLoop>::get(); }
 
  private:
   static constexpr std::size_t max_messages = 64;  // before another ready actor gets its turn

@@ -1,9 +1,10 @@
 #include <troupe/error.hpp>
 #include <troupe/wire_message.hpp>
 
+#include "thread_storage.hpp"
+
 #include <algorithm>
 #include <cstring>
-#include <memory>
 
 namespace troupe {
 
@@ -91,10 +92,7 @@ struct ThreadScratch {
   bool in_use = false;
 };
 
-ThreadScratch& thread_scratch() {
-  thread_local const auto scratch = std::make_unique<ThreadScratch>();
-  return *scratch;
-}
+ThreadScratch& thread_scratch() { return ThreadStorage<ThreadScratch>::get(); }
 
 }  // namespace
 
