@@ -22,6 +22,8 @@ Choice*& choice() {
   }();
   return current;
 }
+// Before main: the copy of a process in which another thread just makes it would wait for that thread for ever.
+const bool made = (choice(), true);
 
 }  // namespace
 

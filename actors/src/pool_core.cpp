@@ -70,6 +70,8 @@ RunningPools*& running_pools() {
   static auto* all = new RunningPools;
   return all;
 }
+// Before main: the copy of a process in which another thread just makes it would wait for that thread for ever.
+const bool made = (running_pools(), true);
 
 // Without this process's pump nobody would notice the end of their workers any more.
 void end_running_pools() {

@@ -37,6 +37,8 @@ ActiveList*& active_list() {
   }();
   return list;
 }
+// Before main: the copy of a process in which another thread just makes it would wait for that thread for ever.
+const bool made = (active_list(), true);
 
 bool has_ended(const std::shared_ptr<ProcessRef::State>& state) {
   const std::lock_guard lock{state->mutex};

@@ -83,6 +83,8 @@ ProcessThread<Callbacks>& callbacks() {
   static ProcessThread<Callbacks> holder;
   return holder;
 }
+// Before main: the copy of a process in which another thread just makes it would wait for that thread for ever.
+const bool made = (callbacks(), true);
 
 Callbacks& instance() {
   return callbacks().get([] {

@@ -126,6 +126,11 @@ Logger& get_logger() {
   return *logger;
 }
 
+namespace {
+// Before main: the copy of a process in which another thread just makes them would wait for that thread for ever.
+const bool made = (get_logger(), output(), true);
+}  // namespace
+
 Logger& log_to_stderr(int level) {
   if (level != log_level::notset) get_logger().set_level(level);
   logging_to_stderr = true;

@@ -81,8 +81,7 @@ struct Pump::Loop {
         if (!work.empty()) next = Deadline{};  // at once
       }
       const timespec timeout = next ? until(*next) : timespec{};
-      const int count =
-          ::epoll_pwait2(epoll.get(), events.data(), events.size(), next ? &timeout : nullptr, nullptr);
+      const int count = ::epoll_pwait2(epoll.get(), events.data(), events.size(), next ? &timeout : nullptr, nullptr);
       for (int i = 0; i < count; ++i) run_watch(events[static_cast<std::size_t>(i)].data.u64);
       run_timers();
       run_work();
@@ -168,6 +167,8 @@ ProcessThread<Pump>& pump_holder() {
   static ProcessThread<Pump> holder;
   return holder;
 }
+// Before main: the copy of a process in which another thread just makes it would wait for that thread for ever.
+const bool made = (pump_holder(), true);
 
 }  // namespace
 
