@@ -13,6 +13,7 @@
 #include <troupe/wire_message.hpp>
 
 #include "frame_input.hpp"
+#include "quiet_errors.hpp"
 #include "worker.hpp"
 
 #include <kj/exception.h>
@@ -83,7 +84,7 @@ class HostileArena {
     // Also drops what reading and giving back has put there.
     if (::fallocate(arena_.file(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
                     static_cast<off_t>(troupe::arena_bytes)) != 0 ||
-        ::pwrite(arena_.file(), bytes.data(), bytes.size(), troupe::max_arena_blocks) !=
+        ::pwrite(arena_.file(), bytes.data(), bytes.size(), troupe::arena_table_bytes) !=
             static_cast<ssize_t>(bytes.size()))
       std::abort();
     return view_;
@@ -229,16 +230,7 @@ void run_as_task(const Message& message, troupe::Arena& results, const troupe::A
   }
 }
 
-/// Most inputs are damaged; walking the stack for each error would be most of the work.
-class NoStackTraces : public kj::ExceptionCallback {
- public:
-  StackTraceMode stackTraceMode() override { return StackTraceMode::NONE; }
-};
-
 }  // namespace
-
-// kj wants its callbacks on the real stack, not where the address sanitizer keeps locals to find uses after return.
-extern "C" const char* __asan_default_options() { return "detect_stack_use_after_return=0"; }
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   fuzz::FrameInput input{};
@@ -246,7 +238,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::memcpy(&input, data, sizeof input);
   const std::span bytes(data + sizeof input, size - sizeof input);
   const auto arena_bytes = static_cast<std::size_t>(std::min<std::uint64_t>(input.arena_bytes, bytes.size()));
-  const NoStackTraces callback;
+  const fuzz::NoStackTraces callback;
 
   static HostileRing ring;
   static HostileArena hostile;

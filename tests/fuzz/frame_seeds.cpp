@@ -57,7 +57,7 @@ class Seed {
   Seed& add_frame(std::span<const SegmentRef> segments, std::span<const std::uint64_t> words) {
     if (writer_.try_write(segments, words) == nullptr) throw std::logic_error("a seed does not fit its ring");
     for (const auto& segment : segments) {
-      if (segment.offset != troupe::max_arena_blocks) continue;  // only the first block is part of an input
+      if (segment.offset != troupe::arena_table_bytes) continue;  // only the first block is part of an input
       const auto in_arena = view_.words(segment);
       const auto bytes = std::as_bytes(in_arena.first(std::min<std::size_t>(in_arena.size(), 512)));
       arena_content_.assign(bytes.begin(), bytes.end());
@@ -180,7 +180,7 @@ void write_results(const std::filesystem::path& dir) {
 
 void write_damaged(const std::filesystem::path& dir) {
   const SegmentRef outside{.offset = troupe::arena_bytes, .words = 1, .ticket = 0};
-  const SegmentRef large{.offset = troupe::max_arena_blocks, .words = troupe::arena_bytes / 16, .ticket = ~0ULL};
+  const SegmentRef large{.offset = troupe::arena_table_bytes, .words = troupe::arena_bytes / 16, .ticket = ~0ULL};
   Seed(dir / "segment_outside").add_frame({&outside, 1}, {}).write();
   Seed(dir / "segment_large").add_frame({&large, 1}, {}).write();
   Seed(dir / "empty_frame").add_frame({}, {}).write();

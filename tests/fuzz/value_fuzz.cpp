@@ -8,6 +8,8 @@
 #include <troupe/dynamic.hpp>
 #include <troupe/failure.hpp>
 
+#include "quiet_errors.hpp"
+
 #include <capnp/message.h>
 
 #include <chrono>
@@ -120,23 +122,14 @@ void decode_error(const Message& message) {
   });
 }
 
-/// Most inputs are damaged; walking the stack for each error would be most of the work.
-class NoStackTraces : public kj::ExceptionCallback {
- public:
-  StackTraceMode stackTraceMode() override { return StackTraceMode::NONE; }
-};
-
 }  // namespace
-
-// kj wants its callbacks on the real stack, not where the address sanitizer keeps locals to find uses after return.
-extern "C" const char* __asan_default_options() { return "detect_stack_use_after_return=0"; }
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   std::vector<capnp::word> words(size / sizeof(capnp::word));
   if (words.empty()) return 0;
   std::memcpy(words.data(), data, words.size() * sizeof(capnp::word));
   const Message message(kj::arrayPtr(words.data(), words.size()));
-  const NoStackTraces callback;
+  const fuzz::NoStackTraces callback;
 
   round_trip_dynamic(message);
   decode_error(message);
