@@ -3,27 +3,24 @@
 #include <troupe/actor.hpp>
 #include <troupe/runtime.hpp>
 
+#include "figure.hpp"
+
 #include <benchmark/benchmark.h>
 
 #include <array>
 #include <memory>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <utility>
 
 namespace {
 
+using bench::expect;
 using troupe::Actor;
 using troupe::ActorRef;
 using troupe::Mail;
 using troupe::Ref;
 using troupe::Shared;
-
-/// A figure counts only if the work was done right.
-void expect(bool right, const char* what) {
-  if (!right) throw std::logic_error(std::string("wrong result: ") + what);
-}
 
 /// Adds up the numbers of its mail. The sum is a plain integer, so that it is right only if one thread at a time runs
 /// the actor.

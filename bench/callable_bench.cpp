@@ -6,23 +6,20 @@
 #include <troupe/task_call.hpp>
 #include <troupe/wire_message.hpp>
 
+#include "figure.hpp"
+
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
 #include <array>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <unistd.h>
 
 namespace {
 
+using bench::expect;
 using troupe::AnyFunction;
-
-/// A figure counts only if the work was done right.
-void expect(bool right, const char* what) {
-  if (!right) throw std::logic_error(std::string("wrong result: ") + what);
-}
 
 /// A message between its writer and its reader, where a ring would be.
 class Frame {

@@ -1,7 +1,7 @@
 #pragma once
 
 /// \file
-/// What the measuring programs share: stop watch, median, and how the figure of a named row is printed.
+/// What the measuring programs share: stop watch, median, what makes a figure count, and how a named row is printed.
 
 #include <algorithm>
 #include <chrono>
@@ -11,10 +11,17 @@
 #include <iostream>
 #include <limits>
 #include <span>
+#include <stdexcept>
+#include <string>
 #include <string_view>
 #include <vector>
 
 namespace bench {
+
+/// A figure counts only if the work was done right.
+inline void expect(bool right, const char* what) {
+  if (!right) throw std::logic_error(std::string("wrong result: ") + what);
+}
 
 /// Seconds that `work()` takes.
 template <class Work>

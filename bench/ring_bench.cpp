@@ -5,18 +5,20 @@
 #include <troupe/file_descriptor.hpp>
 #include <troupe/ring.hpp>
 
+#include "figure.hpp"
+
 #include <benchmark/benchmark.h>
 
 #include <array>
 #include <cstring>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
 
 namespace {
 
+using bench::expect;
 using troupe::Arena;
 using troupe::ArenaView;
 using troupe::Mapping;
@@ -29,11 +31,6 @@ using Words = std::span<const std::uint64_t>;
 constexpr std::size_t page_bytes = 4096;
 /// No frame has this number.
 constexpr std::uint64_t end = ~std::uint64_t{0};
-
-/// A figure counts only if the work was done right.
-void expect(bool right, const char* what) {
-  if (!right) throw std::logic_error(std::string("wrong result: ") + what);
-}
 
 /// A ring as processes share it, with both of its ends.
 struct Ring {

@@ -16,7 +16,6 @@
 #include <ranges>
 #include <set>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <thread>
 #include <unistd.h>
@@ -24,6 +23,7 @@
 
 namespace {
 
+using bench::expect;
 using std::chrono::milliseconds;
 
 constexpr int num_workers = 2;
@@ -43,11 +43,6 @@ void work_for(milliseconds duration) { std::this_thread::sleep_for(duration); }
 pid_t pid_after(milliseconds duration) {
   std::this_thread::sleep_for(duration);
   return ::getpid();
-}
-
-/// A figure counts only if the work was done right.
-void expect(bool right, const char* what) {
-  if (!right) throw std::logic_error(std::string("wrong result: ") + what);
 }
 
 /// A pool whose end at the end of its scope is meant.
