@@ -21,6 +21,7 @@ namespace troupe::detail {
 namespace {
 
 constexpr std::size_t page_bytes = 4096;
+
 std::string next_pool_name() {
   static std::atomic<unsigned> number{0};
   return "Pool-" + std::to_string(++number);
@@ -65,9 +66,12 @@ struct RunningPools {
   bool end_is_hooked = false;
 };
 
-// Never destroyed: pools may be static objects.
+// Replaced in forked processes, which have none of these; never destroyed: pools may be static objects.
 RunningPools*& running_pools() {
-  static auto* all = new RunningPools;
+  static auto* all = [] {
+    detail::at_child_start([] { running_pools() = new RunningPools; });
+    return new RunningPools;
+  }();
   return all;
 }
 // Before main: the copy of a process in which another thread just makes it would wait for that thread for ever.
@@ -92,7 +96,6 @@ void end_running_pools() {
 }
 
 void add_running(PoolCore& pool) {
-  detail::at_child_start([] { running_pools() = new RunningPools; });
   RunningPools& all = *running_pools();
   const std::lock_guard lock{all.mutex};
   if (!std::exchange(all.end_is_hooked, true)) detail::at_runtime_end(end_running_pools);
