@@ -85,10 +85,10 @@ namespace detail {
 void load_modules();
 
 template <class F>
-inline constexpr bool is_function_pointer = std::is_pointer_v<F>&& std::is_function_v<std::remove_pointer_t<F>>;
+inline constexpr bool is_function_pointer = std::is_pointer_v<F> && std::is_function_v<std::remove_pointer_t<F>>;
 
 template <class F>
-inline constexpr bool is_stateless = std::is_class_v<F>&& std::is_empty_v<F>&& std::default_initializable<F>;
+inline constexpr bool is_stateless = std::is_class_v<F> && std::is_empty_v<F> && std::default_initializable<F>;
 
 template <class F>
 struct Signature;  // parameter types of a callable with exactly one operator()
@@ -109,9 +109,7 @@ template <class R, class C, class... P>
 struct Signature<R (C::*)(P...) const noexcept> : Signature<R (*)(P...)> {};
 
 template <class F>
-concept HasOneCallOperator = std::is_class_v<F> && requires {
-  &F::operator();
-};
+concept HasOneCallOperator = std::is_class_v<F> && requires { &F::operator(); };
 
 /// A type that owns what T refers to: what the caller gets for a result, what a generic callable gets for an argument.
 template <class T>
@@ -150,9 +148,8 @@ template <class... P>
 struct StoredOf<std::tuple<P...>> : Stored<P...> {};
 
 template <class F, class... Args>
-requires is_function_pointer<F>
-struct StoredParameters<F, Args...> : StoredOf<typename Signature<F>::Parameters> {
-};
+  requires is_function_pointer<F>
+struct StoredParameters<F, Args...> : StoredOf<typename Signature<F>::Parameters> {};
 template <HasOneCallOperator F, class... Args>
 struct StoredParameters<F, Args...> : StoredOf<typename Signature<decltype(&F::operator())>::Parameters> {};
 
@@ -164,7 +161,7 @@ using stored_parameters_t = typename StoredParameters<F, Args...>::type;
 /// Whether `F` (decayed) can be called in another process.
 template <class F>
 concept PortableCallable = detail::is_function_pointer<F> || detail::is_stateless<F> ||
-    (std::is_class_v<F>&& Encodable<F>&& Decodable<F>);
+                           (std::is_class_v<F> && Encodable<F> && Decodable<F>);
 
 /// Ends compilation with the reason when `F` cannot be called in another process.
 template <class F>
@@ -179,7 +176,8 @@ constexpr void require_portable() {
 
 /// The result type of calling F with Args, as the caller in the other process receives it.
 template <class F, class... Args>
-using call_result_t = typename detail::Owned<std::remove_cvref_t<std::invoke_result_t<const F&, Args...>>>::type;
+using call_result_t =
+    typename detail::Owned<std::remove_cvref_t<std::invoke_result_t<const F&, Args...>>>::type;
 
 /// A function's address on the wire: its offset, and the module before it unless that is the program.
 void encode_code_ref(CodeRef ref, wire::Value::Builder out);
@@ -265,8 +263,8 @@ struct TupleTail<0, std::tuple<P...>> {
   using type = std::tuple<P...>;
 };
 template <std::size_t Skip, class First, class... P>
-requires(Skip > 0) struct TupleTail<Skip, std::tuple<First, P...>> : TupleTail<Skip - 1, std::tuple<P...>> {
-};
+  requires(Skip > 0)
+struct TupleTail<Skip, std::tuple<First, P...>> : TupleTail<Skip - 1, std::tuple<P...>> {};
 
 template <class F, class... Fixed, class... Args>
 struct StoredParameters<Bound<F, Fixed...>, Args...> {

@@ -25,13 +25,12 @@ namespace detail {
 template <class T>
 struct AnyBaseOf {
   template <class B>
-  requires(std::is_base_of_v<B, T> && !std::is_same_v<B, T>) constexpr operator B() const noexcept;
+    requires(std::is_base_of_v<B, T> && !std::is_same_v<B, T>)
+  constexpr operator B() const noexcept;
 };
 
 template <class T>
-concept HasBase = std::is_aggregate_v<T> && requires {
-  T{AnyBaseOf<T>{}};
-};
+concept HasBase = std::is_aggregate_v<T> && requires { T{AnyBaseOf<T>{}}; };
 
 template <class T, std::size_t... I>
 consteval bool fields_are_assignable(std::index_sequence<I...>) {
@@ -166,10 +165,7 @@ namespace detail {
 
 /// Reader of a generated Cap'n Proto struct.
 template <class T>
-concept StructReader = requires {
-  typename T::Reads;
-}
-&&capnp::kind<typename T::Reads>() == capnp::Kind::STRUCT;
+concept StructReader = requires { typename T::Reads; } && capnp::kind<typename T::Reads>() == capnp::Kind::STRUCT;
 
 }  // namespace detail
 

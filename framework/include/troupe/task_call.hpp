@@ -183,8 +183,7 @@ void encode_call(MessageWriter& message, std::uint64_t id, const F& callable, co
                 detail::as_parameter<std::tuple_element_t<I, Parameters>>(arguments)),
             list[next++]),
      ...);
-  }
-  (std::index_sequence_for<Args...>{});
+  }(std::index_sequence_for<Args...>{});
 }
 
 /// Writes `count` calls of `callable`, one per item from `first` on, as a Task. `Item` is the type that the worker
