@@ -6,6 +6,8 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
   # GCC 12 sees overlapping copies in the concatenation of std::string where there are none (GCC bug 105651).
   target_compile_options(troupe_build_flags INTERFACE -Wno-restrict)
 endif()
+# With all symbols bound before main (see framework/CMakeLists.txt) calls into libraries need no stub in between.
+target_compile_options(troupe_build_flags INTERFACE -fno-plt)
 if(TROUPE_WERROR)
   target_compile_options(troupe_build_flags INTERFACE -Werror)
 endif()

@@ -120,8 +120,6 @@ void TaskRecord::fail(std::exception_ptr error) {
 void TaskRecord::ended() {
   core().task_ended();
   const auto listener = std::move(listener_);
-  // Whoever waits for this task alone may let go of it as soon as it is ready.
-  const auto self = Ref<TaskRecord>::share(this);
   complete();
   if (listener) listener->task_ended(*this);
 }

@@ -283,6 +283,7 @@ Ref<TaskRecord> TaskBuilder::finish(Ref<TaskListener> listener) {
 
 PoolVisit::PoolVisit(PoolCore& core) : core_(core) { core_.waiting_room().enter(); }
 PoolVisit::~PoolVisit() { core_.waiting_room().leave(); }
+void PoolVisit::wait(TaskRecord& task) { core_.waiting_room().wait(task, no_deadline); }
 
 void submit(PoolCore& core, Ref<TaskRecord> task) { core.submit(std::move(task)); }
 

@@ -22,7 +22,6 @@ class TaskQueue {
   void push_back(Ref<TaskRecord> task) noexcept;
   void push_front(Ref<TaskRecord> task) noexcept;
   Ref<TaskRecord> pop_front() noexcept;
-  TaskRecord& front() const noexcept { return *first_; }
 
  private:
   TaskRecord* first_ = nullptr;  // each link is an owner
@@ -90,13 +89,13 @@ class Supervisor final : public Actor {
  private:
   // Tasks (supervisor_tasks.cpp)
   void take_task(Ref<TaskRecord> task);
-  bool hand_out(const Ref<TaskRecord>& task);
+  bool hand_out(Ref<TaskRecord>& task);
   void feed_workers();
   WorkerSlot* choose_worker() const;
   WorkerSlot* choose_for_short() const;
   WorkerSlot* choose_for_long() const;
   static bool may_get(WorkerSlot& slot) noexcept { return slot.child.has_value() && !slot.is_held_up(); }
-  bool give(WorkerSlot& slot, const Ref<TaskRecord>& task);
+  bool give(WorkerSlot& slot, Ref<TaskRecord>& task);
   void drain_results();
   bool drain_slot(WorkerSlot& slot);
   bool take_result(WorkerSlot& slot, const Frame& frame);

@@ -147,18 +147,18 @@ WorkerSlot* Supervisor::choose_for_long() const {
   return best != nullptr && best->in_flight.size() < task_time_.depth() ? best : nullptr;
 }
 
-// Does not ring: who gives several tasks rings once.
-bool Supervisor::give(WorkerSlot& slot, const Ref<TaskRecord>& task) {
+// Takes `task` if it returns true. Does not ring: who gives several tasks rings once.
+bool Supervisor::give(WorkerSlot& slot, Ref<TaskRecord>& task) {
   FrameHeader* frame = slot.requests.try_write(task->segments(), task->words());
   if (frame == nullptr) return false;
-  slot.in_flight.push_back({task, frame});
+  slot.in_flight.push_back({std::move(task), frame});
   slot.last_given = ++stamp_;
   look_soon(look_interval);
   return true;
 }
 
-// False: nobody can take it now.
-bool Supervisor::hand_out(const Ref<TaskRecord>& task) {
+// Takes `task` if it returns true; false: nobody can run it now.
+bool Supervisor::hand_out(Ref<TaskRecord>& task) {
   while (WorkerSlot* slot = choose_worker()) {
     if (give(*slot, task)) {
       slot->requests.ring();
@@ -170,7 +170,11 @@ bool Supervisor::hand_out(const Ref<TaskRecord>& task) {
 }
 
 void Supervisor::feed_workers() {
-  while (!backlog_.empty() && hand_out(Ref<TaskRecord>::share(&backlog_.front()))) backlog_.pop_front();
+  while (!backlog_.empty()) {
+    Ref<TaskRecord> task = backlog_.pop_front();
+    if (hand_out(task)) continue;
+    return backlog_.push_front(std::move(task));
+  }
 }
 
 // --- Results ---
@@ -267,10 +271,9 @@ void Supervisor::balance() {
         loaded = slot.get();
     }
     if (idle == nullptr || loaded == nullptr || !revoke(loaded->in_flight.back())) return;
-    backlog_.push_front(std::move(loaded->in_flight.back().task));
+    Ref<TaskRecord> task = std::move(loaded->in_flight.back().task);
     loaded->in_flight.pop_back();
-    if (!give(*idle, Ref<TaskRecord>::share(&backlog_.front()))) return;
-    backlog_.pop_front();
+    if (!give(*idle, task)) return backlog_.push_front(std::move(task));
     idle->requests.ring();
   }
 }

@@ -14,13 +14,18 @@
 
 #include "worker_slot.hpp"
 
+#include <array>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <memory>
+#include <optional>
+#include <span>
 #include <unistd.h>
+#include <utility>
 
 namespace troupe::detail {
 
@@ -47,6 +52,25 @@ struct Channel {
   RingReader requests;
   RingWriter results;
   Bell bell;
+};
+
+/// A result that is being written. Made while no task waits, so that making it costs none of them time.
+class Answer {
+ public:
+  /// `memory` must be zero, and is again when this ends.
+  Answer(std::span<std::uint64_t> memory, Arena& arena)
+      : memory_(memory), message_(memory, arena), result_(message_.initRoot<wire::Result>()) {}
+  ~Answer() { std::memset(memory_.data(), 0, message_.first_words().size_bytes()); }
+  Answer(const Answer&) = delete;
+  Answer& operator=(const Answer&) = delete;
+
+  MessageWriter& message() { return message_; }
+  wire::Result::Builder result() { return result_; }
+
+ private:
+  std::span<std::uint64_t> memory_;
+  MessageWriter message_;
+  wire::Result::Builder result_;
 };
 
 /// The actor at the root of a worker process: runs the tasks in its ring, one by one, in order. Unlike other actors its
@@ -107,34 +131,34 @@ class Worker final : public Actor {
     }
   }
 
-  // Builds a result and sends it. An exception of `fill` leaves nothing behind.
+  // Fills in a result and sends it. After an exception of `fill` the answer must be made anew.
   template <class Fill>
   void answer(std::uint64_t id, Fill fill) {
-    Scratch scratch;
-    MessageWriter message{scratch.words(), channel_.result_arena};
-    auto result = message.initRoot<wire::Result>();
+    auto result = answer_->result();
     result.setId(id);
     fill(result);
     if (!is_running())
       ::_exit(EXIT_FAILURE);  // the task has forked, and this copy of the worker must not answer as well
     const auto before = std::exchange(now_, Clock::now());
     result.setBusy(static_cast<std::uint64_t>(std::chrono::nanoseconds(now_ - before).count()));
-    const auto words = message.first_words();
-    scratch.set_used(words.size());
-    const auto segments = message.take_segments();
+    const auto words = answer_->message().first_words();
+    const auto segments = answer_->message().take_segments();
     while (channel_.results.try_write(segments, words) == nullptr) {
       channel_.bell.ring();
       channel_.results.wait_for_room(frame_bytes(words.size(), segments.size()), no_deadline);
     }
+    answer_.emplace(memory_, channel_.result_arena);
   }
 
   void fail(const Frame& frame, std::uint64_t id, const std::exception_ptr& error) {
     const std::string name = task_name(frame.words);
     try {
+      answer_.emplace(memory_, channel_.result_arena);
       answer(id, [&](wire::Result::Builder result) { encode_exception(error, name, result.initFailure()); });
     } catch (const std::exception& second) {
       // Even the error cannot be written (no shared memory left): a short one always fits the ring.
       const std::string text = std::string("the error of a task could not be sent: ") + second.what();
+      answer_.emplace(memory_, channel_.result_arena);
       answer(id, [&](wire::Result::Builder result) {
         encode_exception(std::make_exception_ptr(RuntimeError(text.substr(0, 512))), name, result.initFailure());
       });
@@ -143,6 +167,8 @@ class Worker final : public Actor {
 
   Channel& channel_;
   bool& stopped_;
+  std::array<std::uint64_t, Scratch::num_words> memory_{};
+  std::optional<Answer> answer_{std::in_place, memory_, channel_.result_arena};
   Clock::time_point now_;  // when the task before this one ended
   SpinWait spin_;
 };

@@ -21,13 +21,50 @@
 #include <cstdlib>
 #include <deque>
 #include <exception>
+#include <typeinfo>
 #include <utility>
-
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::Mail)
 
 namespace troupe {
 
 namespace {
+
+// A Mail in CAF's mailbox. Each thread keeps one that it has handled for the next that it posts.
+class Letter final : public caf::mailbox_element {
+ public:
+  static caf::mailbox_element_ptr write(Mail mail) {
+    Letter*& spare = spare_of_this_thread().letter;
+    Letter* letter = spare != nullptr ? std::exchange(spare, nullptr) : new Letter;
+    letter->mail = std::move(mail);
+    return caf::mailbox_element_ptr{letter};
+  }
+
+  Mail mail;
+
+  // What CAF would ask for if it handled the message itself.
+  caf::type_erased_tuple& content() override { return nothing_; }
+  const caf::type_erased_tuple& content() const override { return nothing_; }
+  caf::message move_content_to_message() override { return {}; }
+  caf::message copy_content_to_message() const override { return {}; }
+
+  void request_deletion(bool) const noexcept override {
+    auto* self = const_cast<Letter*>(this);
+    self->mail = {};  // what this lets go of may post in turn
+    Letter*& spare = spare_of_this_thread().letter;
+    delete std::exchange(spare, self);
+  }
+
+ private:
+  struct Spare {
+    Spare() = default;
+    ~Spare() { delete letter; }
+    Spare(const Spare&) = delete;
+    Spare& operator=(const Spare&) = delete;
+    Letter* letter = nullptr;
+  };
+  static Spare& spare_of_this_thread() { return ThreadStorage<Spare>::get(); }
+
+  caf::empty_type_erased_tuple nothing_;
+};
 
 // Runs the actors that become ready on this thread, in order, before `post` returns.
 class RunLoop final : public caf::execution_unit {
@@ -36,7 +73,7 @@ class RunLoop final : public caf::execution_unit {
 
   void deliver(caf::actor_control_block* target, Mail mail) {
     system_ = &actor_system();
-    target->enqueue(caf::make_mailbox_element(nullptr, caf::make_message_id(), {}, std::move(mail)), this);
+    target->enqueue(Letter::write(std::move(mail)), this);
     if (running_) return;  // called from a handler: the loop below us goes on with it
     running_ = true;
     while (!ready_.empty()) {
@@ -99,7 +136,7 @@ class Cell final : public caf::monitorable_actor, public caf::resumable {
       while (oldest != nullptr) {
         const caf::mailbox_element_ptr current{oldest};
         oldest = static_cast<caf::mailbox_element*>(oldest->next);
-        if (current->content().match_element<Mail>(0)) receive(current->content().get_mutable_as<Mail>(0));
+        if (typeid(*current) == typeid(Letter)) receive(static_cast<Letter&>(*current).mail);
       }
     } while (!inbox_.try_block());
     return awaiting_message;

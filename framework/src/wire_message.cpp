@@ -49,6 +49,7 @@ std::span<const std::uint64_t> MessageWriter::first_words() {
 }
 
 std::vector<SegmentRef> MessageWriter::take_segments() {
+  if (is_single()) return {};
   const auto segments = getSegmentsForOutput();
   std::vector<SegmentRef> taken;
   taken.reserve(blocks_.size());

@@ -61,13 +61,14 @@ class Pool {
   /// Errors: those of AsyncResult::get; ValueError when the pool is closed; those of encoding the arguments.
   template <class F, class... Args>
   auto apply(F&& callable, Args&&... arguments) {
-    const auto result = [&] {
-      const detail::PoolVisit visit{*core_};
-      auto under_way = apply_async(std::forward<F>(callable), std::forward<Args>(arguments)...);
-      under_way.wait();
+    using Call = CallOf<std::decay_t<F>, std::decay_t<Args>...>;
+    const Ref<detail::TaskRecord> task = [&] {
+      detail::PoolVisit visit{*core_};
+      auto under_way = submit_call<Call>(callable, arguments...);
+      visit.wait(*under_way);
       return under_way;
     }();
-    return result.get();
+    return detail::take_value<typename Call::result>(*task);
   }
 
   /// The same without waiting: AsyncResult of what the callable returns. Never blocks.
@@ -75,17 +76,8 @@ class Pool {
   /// shared memory for large ones.
   template <class F, class... Args>
   auto apply_async(F&& callable, Args&&... arguments) {
-    using Callable = std::decay_t<F>;
-    require_portable<Callable>();
-    static_assert(std::is_invocable_v<const Callable&, std::decay_t<Args>...>,
-                  "troupe: the callable does not take these arguments (number or types)");
-    using Result = call_result_t<Callable, std::decay_t<Args>...>;
-    detail::TaskBuilder builder{*core_};
-    encode_call(builder.message(), builder.id(), static_cast<const Callable&>(callable), arguments...);
-    Ref<detail::TaskRecord> task = builder.finish();
-    AsyncResult<Result> result{task};
-    detail::submit(*core_, std::move(task));
-    return result;
+    using Call = CallOf<std::decay_t<F>, std::decay_t<Args>...>;
+    return AsyncResult<typename Call::result>{submit_call<Call>(callable, arguments...)};
   }
 
   /// Calls `callable(item)` for every item of `input`; the results in the order of the input. Blocks.
@@ -153,6 +145,25 @@ class Pool {
 
   bool join_until(Deadline deadline);
   static std::size_t checked_chunksize(std::size_t chunksize);
+
+  /// A call of one task.
+  template <class Callable, class... Values>
+  struct CallOf {
+    static_assert((require_portable<Callable>(), true));
+    static_assert(std::is_invocable_v<const Callable&, Values...>,
+                  "troupe: the callable does not take these arguments (number or types)");
+    using callable = Callable;
+    using result = call_result_t<Callable, Values...>;
+  };
+
+  template <class Call, class... Args>
+  Ref<detail::TaskRecord> submit_call(const typename Call::callable& callable, const Args&... arguments) {
+    detail::TaskBuilder builder{*core_};
+    encode_call(builder.message(), builder.id(), callable, arguments...);
+    Ref<detail::TaskRecord> task = builder.finish();
+    detail::submit(*core_, task);
+    return task;
+  }
 
   template <bool Star, class Callable, class Value>
   struct Item {

@@ -29,13 +29,16 @@ class TaskBuilder {
   std::uint64_t id_ = 0;
 };
 
-/// Tells the pool that this thread is going to wait, so that nobody else is woken for its results.
+/// Tells the pool that this thread is going to submit and wait, so that nobody else is woken for its results.
 class PoolVisit {
  public:
   explicit PoolVisit(PoolCore& core);
   ~PoolVisit();
   PoolVisit(const PoolVisit&) = delete;
   PoolVisit& operator=(const PoolVisit&) = delete;
+
+  /// Waits until a task of the visited pool has ended. Blocks.
+  void wait(TaskRecord& task);
 
  private:
   PoolCore& core_;
