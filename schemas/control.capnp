@@ -66,4 +66,5 @@ struct ExitReport {
   pid @0 :Int32;
   exitcode @1 :Int32;       # >= 0: exit status; < 0: minus the signal number
   dumpedCore @2 :Bool;
+  peakResident @3 :UInt64;  # bytes; most memory that it, or a process it waited for, had in use
 }

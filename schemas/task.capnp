@@ -8,7 +8,7 @@ $Cxx.namespace("troupe::wire");
 
 struct Task {
   # Written by the submitting thread, copied into a worker's ring by the supervisor.
-  id @0 :UInt64;            # unique in its pool, rising in the order of submission
+  id @0 :UInt64;            # unique in its pool, rising in the order of submission; 0: the initializer
   thunk @1 :UInt64;         # offset of the typed thunk in its module; the worker checks it against its registry
   module @2 :UInt32;        # which module: 0 the program itself, else the hash of a shared library's file name
   union {
@@ -16,6 +16,8 @@ struct Task {
     chunk @4 :Chunk;        # many calls of the same callable
     stop @5 :Void;          # no task: the worker ends once it reads this
   }
+  name @6 :Text;            # what the user calls it; empty: by what it calls
+  deadline @7 :UInt64;      # nanoseconds of the monotonic clock by which it must have ended; 0: none
 }
 
 struct Chunk {

@@ -77,6 +77,13 @@ struct Death {
   pid @0 :Int32;
   exitcode @1 :Int32;       # >= 0: exit status; < 0: minus the signal number
   attempts @2 :UInt32;      # how often the task had been started, this time included
+  dumpedCore @3 :Bool;
+  peakResident @4 :UInt64;  # bytes; 0: unknown
+  taskId @5 :UInt64;        # Task.id; its name is Error.task
+  arguments @6 :Text;       # of the task, in short
+  ranFor @7 :Int64;         # nanoseconds
+  restarts @8 :UInt32;      # of that place in the pool, before this death
+  reason @9 :Text;          # why the pool killed the worker; empty: it did not
 }
 
 struct Handle {

@@ -1,5 +1,7 @@
 #include <troupe/completion.hpp>
 #include <troupe/error.hpp>
+#include <troupe/log.hpp>
+#include <troupe/pump.hpp>
 
 #include "pool_core.hpp"
 
@@ -16,6 +18,8 @@ Completion::~Completion() = default;
 bool Completion::wait(Deadline deadline) {
   if (ready()) return true;
   core_->require_ours();
+  if (callback_ && CallbackThread::is_current())
+    throw AssertionError("a callback may not wait for a result that has a callback itself: that one runs after it");
   const WaitingRoom::Visit visit{core_->waiting_room()};
   core_->waiting_room().wait(*this, deadline);
   return ready();
@@ -31,7 +35,31 @@ void Completion::then(std::function<void()> next) {
     CallbackThread::post(std::move(*next_));
 }
 
+void Completion::set_callback(std::function<void()> callback) {
+  CallbackThread::start();
+  callback_ = std::make_unique<std::function<void()>>(std::move(callback));
+}
+
 void Completion::complete() {
+  if (!callback_) return make_ready();
+  core_->callback_begins();
+  CallbackThread::post([self = Ref<Completion>::share(this)] { self->run_callback(); });
+}
+
+void Completion::run_callback() noexcept {
+  if (core_->state() != PoolCore::State::terminated) {
+    try {
+      (*callback_)();
+    } catch (...) {
+      get_logger().error("{}: a callback threw {}", core_->name(), describe_exception(std::current_exception()));
+    }
+  }
+  callback_.reset();
+  make_ready();
+  core_->callback_ended();
+}
+
+void Completion::make_ready() {
   const std::uint32_t before = state_.fetch_or(ready_bit, std::memory_order_seq_cst);
   if ((before & waited_bit) != 0) core_->waiting_room().wake(*this);
   if ((before & continued_bit) != 0) CallbackThread::post(std::move(*next_));
@@ -57,6 +85,11 @@ Ref<TaskRecord> TaskRecord::create(Ref<PoolCore> core, std::uint64_t id, std::sp
   return task;
 }
 
+void TaskRecord::set_options(Ref<SharedOptions> options, Deadline deadline) {
+  extras().options = std::move(options);
+  extras().deadline = deadline;
+}
+
 TaskRecord::TaskRecord(Ref<PoolCore> core, std::uint64_t id, Ref<TaskListener> listener, std::size_t capacity)
     : Completion(std::move(core)),
       id_(id),
@@ -75,6 +108,12 @@ void TaskRecord::destroy() const noexcept {
 TaskRecord::Extras& TaskRecord::extras() {
   if (!extras_) extras_ = std::make_unique<Extras>();
   return *extras_;
+}
+
+std::size_t TaskRecord::message_bytes() const noexcept {
+  std::size_t words = num_words_;
+  for (const auto& segment : segments()) words += segment.words;
+  return words * sizeof(std::uint64_t);
 }
 
 std::span<const SegmentRef> TaskRecord::segments() const noexcept {
@@ -118,7 +157,8 @@ void TaskRecord::fail(std::exception_ptr error) {
 }
 
 void TaskRecord::ended() {
-  core().task_ended();
+  ended_ = true;
+  core().task_ended(extras_ ? extras_->counted_bytes : 0);
   const auto listener = std::move(listener_);
   complete();
   if (listener) listener->task_ended(*this);

@@ -5,6 +5,7 @@
 #include <troupe/launch.hpp>
 #include <troupe/process.hpp>
 #include <troupe/runtime.hpp>
+#include <troupe/this_task.hpp>
 
 #include "supervisor.hpp"
 #include "worker.hpp"
@@ -27,12 +28,31 @@ std::string next_pool_name() {
   return "Pool-" + std::to_string(++number);
 }
 
-std::size_t checked_workers(const PoolOptions& options) {
-  const int workers = options.workers.value_or(static_cast<int>(cpu_count()));
+constexpr int most_workers = 4096;
+
+std::size_t checked_workers(int workers) {
   if (workers < 1)
     throw ValueError("a pool needs at least one worker, not " + std::to_string(workers) +
                      "; leave the number out for one per processor");
+  if (workers > most_workers)
+    throw ValueError("a pool has at most " + std::to_string(most_workers) + " workers, not " + std::to_string(workers));
   return static_cast<std::size_t>(workers);
+}
+
+PoolOptions complete(PoolOptions options) {
+  options.workers = static_cast<int>(checked_workers(options.workers.value_or(cpu_count())));
+  if (options.name.empty()) options.name = next_pool_name();
+  if (!options.start_method) options.start_method = get_start_method();
+  if (options.maxtasksperchild && *options.maxtasksperchild < 1)
+    throw ValueError("maxtasksperchild must be at least 1, not " + std::to_string(*options.maxtasksperchild) +
+                     "; leave it out for workers that stay");
+  if (options.quarantine_after < 1) throw ValueError("quarantine_after must be at least 1: the deaths that it takes");
+  if (options.max_pending_tasks == 0 || options.max_pending_bytes == 0)
+    throw ValueError("a pool that may have no pending tasks can run none: max_pending_tasks and max_pending_bytes must be "
+                     "at least 1");
+  if (options.memory_soft_limit == 0 || options.memory_hard_limit == 0)
+    throw ValueError("a worker's memory limit must be more than 0 bytes");
+  return options;
 }
 
 sigset_t current_signal_mask() {
@@ -110,27 +130,45 @@ void remove_running(PoolCore& pool) {
 
 }  // namespace
 
-PoolCore::PoolCore(const PoolOptions& options)
-    : name_(options.name.empty() ? next_pool_name() : options.name),
-      start_method_(options.start_method ? *options.start_method : get_start_method()),
-      task_arena_("troupe-" + name_ + "-tasks"),
-      page_file_(create_memory_file("troupe-" + name_, page_bytes)),
+PoolCore::PoolCore(PoolOptions options)
+    : options_(complete(std::move(options))),
+      task_arena_("troupe-" + name() + "-tasks"),
+      page_file_(create_memory_file("troupe-" + name(), page_bytes)),
       page_(page_file_.get(), 0, page_bytes, Mapping::Access::read_write, "a pool's page"),
       eventfd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       signal_mask_(current_signal_mask()),
       fork_depth_(fork_depth()) {
-  if (!eventfd_) throw OSError(errno, "making the doorbell of " + name_);
-  const std::size_t workers = checked_workers(options);
-  for (std::size_t i = 0; i < workers; ++i) slots_.push_back(std::make_unique<WorkerSlot>(i, name_));
-  auto* word = &reinterpret_cast<PoolPage*>(page_.data())->bell;
-  waiting_room_ = std::make_unique<WaitingRoom>(*this, Bell{word, eventfd_.get()}, word);
+  if (!eventfd_) throw OSError(errno, "making the doorbell of " + name());
+  slots_.reserve(most_workers);
+  num_workers_ = static_cast<std::size_t>(*options_.workers);
+  add_slots(num_workers());
+  auto* page = reinterpret_cast<PoolPage*>(page_.data());
+  waiting_room_ = std::make_unique<WaitingRoom>(*this, Bell{&page->bell, eventfd_.get()}, &page->bell);
+  if (options_.initializer) encode_initializer();
+  page->has_initializer.store(initializer_.empty() ? 0 : 1);
+}
+
+void PoolCore::encode_initializer() {
+  Scratch scratch;
+  MessageWriter message{scratch.words(), task_arena_};
+  options_.initializer.encode(message);
+  const auto words = message.first_words();
+  initializer_.assign(words.begin(), words.end());
+  initializer_segments_ = message.take_segments();
+}
+
+void PoolCore::add_slots(std::size_t count) {
+  for (; slots_.size() < count; num_slots_.store(slots_.size(), std::memory_order_release))
+    slots_.push_back(std::make_unique<WorkerSlot>(slots_.size(), name()));
 }
 
 PoolCore::~PoolCore() = default;
 
-Ref<PoolCore> PoolCore::create(const PoolOptions& options) {
+Ref<PoolCore> PoolCore::create(PoolOptions options) {
   detail::require_runtime();
-  auto core = Ref<PoolCore>::adopt(new PoolCore(options));
+  auto core = Ref<PoolCore>::adopt(new PoolCore(std::move(options)));
+  if (core->options().max_pending_tasks || core->options().max_pending_bytes)
+    core->gate_ = std::make_unique<Gate>(*core);
   core->start();
   return core;
 }
@@ -164,10 +202,10 @@ PoolCore::Launched PoolCore::launch(const WorkerSlot& slot) {
   FileDescriptor arena_file = create_memory_file(slot.name + "-results", arena_bytes);
   auto arena = std::make_shared<ArenaView>(arena_file.get(), true);
   const LaunchSpec spec{
-      .name = name_ + "-worker-" + std::to_string(slot.number + 1),
+      .name = name() + "-worker-" + std::to_string(slot.number + 1),
       .identity = {},
-      .daemon = true,
-      .method = start_method_,
+      .daemon = options_.daemon,
+      .method = *options_.start_method,
       .authkey = {},
       .descriptors = {slot.file.get(), page_file_.get(), task_arena_.file(), arena_file.get(), eventfd_.get()},
       .message = std::make_shared<LaunchMessage>(worker_entry()),
@@ -188,22 +226,44 @@ PoolCore::Launched PoolCore::launch(const WorkerSlot& slot) {
   return launched;
 }
 
+void PoolCore::write_initializer(WorkerSlot& slot) {
+  if (initializer_.empty()) return;
+  slot.requests.try_write(initializer_segments_, initializer_);  // the ring is empty: there is room
+  slot.requests.ring();
+}
+
 bool PoolCore::is_ours() const noexcept { return fork_depth_ == fork_depth(); }
 
 void PoolCore::require_ours() const {
-  if (!is_ours()) throw AssertionError(name_ + " belongs to the process that made it; make a pool of your own here");
+  if (!is_ours()) throw AssertionError(name() + " belongs to the process that made it; make a pool of your own here");
 }
 
 void PoolCore::require_running() const {
   require_ours();
   if (state() != State::running)
-    throw ValueError(name_ + " is not running: it was " + (state() == State::closed ? "closed" : "terminated"));
+    throw ValueError(name() + " is not running: it was " + (state() == State::closed ? "closed" : "terminated"));
 }
 
 void PoolCore::submit(Ref<TaskRecord> task) {
+  if (gate_) gate_->enter(*task);
   require_running();
   task_submitted(1);
   tell(Supervisor::submitted, 0, std::move(task));
+}
+
+void PoolCore::submit_when_room(Ref<TaskRecord> task) {
+  gate_->wait_and_enter(*task);
+  require_running();
+  task_submitted(1);
+  tell(Supervisor::submitted, 0, std::move(task));
+}
+
+bool PoolCore::try_submit(Ref<TaskRecord> task) {
+  require_running();
+  if (gate_ && !gate_->try_enter(*task)) return false;
+  task_submitted(1);
+  tell(Supervisor::submitted, 0, std::move(task));
+  return true;
 }
 
 void PoolCore::submit_all(std::vector<Ref<TaskRecord>> tasks) {
@@ -211,6 +271,21 @@ void PoolCore::submit_all(std::vector<Ref<TaskRecord>> tasks) {
   auto batch = make_ref<Batch>();
   batch->tasks = std::move(tasks);
   tell(Supervisor::batch_submitted, 0, std::move(batch));
+}
+
+void PoolCore::resize(int workers) {
+  const std::size_t wanted = checked_workers(workers);
+  const std::lock_guard lock{resize_mutex_};
+  require_running();
+  add_slots(wanted);
+  num_workers_.store(wanted);
+  tell(Supervisor::resized);
+}
+
+void PoolCore::ask(const Ref<PoolRequest>& request) {
+  require_ours();
+  tell(Supervisor::asked, 0, request);
+  request->wait();
 }
 
 void PoolCore::close() {
@@ -226,7 +301,7 @@ void PoolCore::terminate() {
 
 bool PoolCore::join(Deadline deadline) {
   require_ours();
-  if (state() == State::running) throw ValueError(name_ + " is running: close() or terminate() it before join()");
+  if (state() == State::running) throw ValueError(name() + " is running: close() or terminate() it before join()");
   // The last worker's end may come while we look; then all_gone has let go of it.
   const Ref<AllGone> gone = [&] {
     const std::lock_guard lock{gone_mutex_};
@@ -244,6 +319,11 @@ void PoolCore::all_gone() {
     gone = std::move(gone_);
   }
   gone->complete_now();
+}
+
+void PoolCore::callback_ended() {
+  num_callbacks_.fetch_sub(1);
+  tell(Supervisor::callback_ended);
 }
 
 bool PoolCore::drain() {
@@ -268,16 +348,33 @@ std::vector<pid_t> PoolCore::worker_pids() const {
 void acquire_ref(PoolCore* core) noexcept { core->add_owner(); }
 void release_ref(PoolCore* core) noexcept { core->remove_owner(); }
 
-TaskBuilder::TaskBuilder(PoolCore& core) : core_(core), message_(scratch_.words(), core.task_arena()) {
+namespace {
+
+Deadline deadline_of(const SharedOptions* options) {
+  const Deadline inherited = this_task::deadline();
+  if (options == nullptr || !options->options.deadline) return inherited;
+  return std::min(inherited, deadline_after(*options->options.deadline));
+}
+
+}  // namespace
+
+TaskBuilder::TaskBuilder(PoolCore& core, SharedOptions* options)
+    : core_(core), options_(options), message_(scratch_.words(), core.task_arena()) {
   core.require_running();
   id_ = core.next_task_id();
 }
 
 Ref<TaskRecord> TaskBuilder::finish(Ref<TaskListener> listener) {
+  const Deadline deadline = deadline_of(options_);
+  if (options_ != nullptr && !options_->options.name.empty())
+    message_.getRoot<wire::Task>().setName(options_->options.name);
+  if (deadline != no_deadline)
+    message_.getRoot<wire::Task>().setDeadline(static_cast<std::uint64_t>(deadline.time_since_epoch().count()));
   const auto words = message_.first_words();
   auto task =
       TaskRecord::create(Ref<PoolCore>::share(&core_), id_, words, message_.take_segments(), std::move(listener));
   scratch_.set_used(words.size());
+  if (options_ != nullptr || deadline != no_deadline) task->set_options(Ref<SharedOptions>::share(options_), deadline);
   return task;
 }
 
@@ -286,16 +383,46 @@ PoolVisit::~PoolVisit() { core_.waiting_room().leave(); }
 void PoolVisit::wait(TaskRecord& task) { core_.waiting_room().wait(task, no_deadline); }
 
 void submit(PoolCore& core, Ref<TaskRecord> task) { core.submit(std::move(task)); }
+bool try_submit(PoolCore& core, Ref<TaskRecord> task) { return core.try_submit(std::move(task)); }
 
 void submit_group(PoolCore& core, TaskGroup& group, std::vector<Ref<TaskRecord>> tasks) {
   core.require_running();
   if (tasks.empty()) return group.complete_empty();
   group.tasks = tasks;  // from now on group and tasks own each other, until the tasks have ended
-  core.submit_all(std::move(tasks));
+  if (!core.has_bounds()) return core.submit_all(std::move(tasks));
+  try {
+    for (auto& task : tasks) core.submit_when_room(std::move(task));
+  } catch (...) {
+    group.tasks.clear();  // those that were not submitted would own the group for ever
+    throw;
+  }
+}
+
+std::size_t checked_chunksize(std::size_t chunksize) {
+  if (chunksize == 0) throw ValueError("chunksize must be at least 1; leave it out for a good one");
+  return chunksize;
+}
+
+namespace {
+
+bool cancel_all(PoolCore& core, std::vector<Ref<TaskRecord>> tasks, const CancelOptions& options) {
+  auto request = make_ref<CancelRequest>(std::move(tasks), options);
+  core.ask(request);
+  return request->done;
+}
+
+}  // namespace
+
+bool cancel(TaskRecord& task, const CancelOptions& options) {
+  return cancel_all(task.core(), {Ref<TaskRecord>::share(&task)}, options);
+}
+
+bool cancel(TaskGroup& group, const CancelOptions& options) {
+  return !group.tasks.empty() && cancel_all(group.core(), group.tasks, options);
 }
 
 void require_running(const PoolCore& core) { core.require_running(); }
 
-std::size_t num_workers(const PoolCore& core) noexcept { return core.slots().size(); }
+std::size_t num_workers(const PoolCore& core) noexcept { return core.num_workers(); }
 
 }  // namespace troupe::detail

@@ -6,48 +6,19 @@
 #include <troupe/actor.hpp>
 
 #include "pool_core.hpp"
+#include "pool_requests.hpp"
+#include "task_queue.hpp"
+#include "task_time.hpp"
 
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <exception>
+#include <map>
 #include <string>
+#include <vector>
 
 namespace troupe::detail {
-
-/// First in, first out; linked through the records. Thread: actor.
-class TaskQueue {
- public:
-  ~TaskQueue();
-  bool empty() const noexcept { return first_ == nullptr; }
-  void push_back(Ref<TaskRecord> task) noexcept;
-  void push_front(Ref<TaskRecord> task) noexcept;
-  Ref<TaskRecord> pop_front() noexcept;
-
- private:
-  TaskRecord* first_ = nullptr;  // each link is an owner
-  TaskRecord* last_ = nullptr;
-};
-
-/// How long this pool's tasks take, as an average that forgets; decides how far ahead workers are fed.
-class TaskTime {
- public:
-  void learn(std::chrono::nanoseconds busy) noexcept {
-    mean_ns_ =
-        known() ? mean_ns_ + (static_cast<double>(busy.count()) - mean_ns_) / 8 : static_cast<double>(busy.count());
-    known_ = true;
-  }
-  bool known() const noexcept { return known_; }
-  /// So short that waking a sleeping worker would cost more than running the task behind others.
-  bool is_short() const noexcept { return known_ && mean_ns_ < 50'000; }
-  /// How many tasks a worker may hold: about 200 us of work, 1 for long tasks and while nothing is known.
-  std::size_t depth() const noexcept;
-  /// How long `count` tasks are likely to take, in nanoseconds.
-  double backlog_ns(std::size_t count) const noexcept { return mean_ns_ * static_cast<double>(count); }
-
- private:
-  double mean_ns_ = 0;
-  bool known_ = false;
-};
 
 /// A new worker on its way to the supervisor. Thread: caller.
 class WorkerStarted final : public Shared {
@@ -81,31 +52,67 @@ class Supervisor final : public Actor {
     terminate,        // end everything now
     kill_rest,        // the grace after terminate is over
     look,             // for workers that do not get on, and what waits behind them
+    resized,          // the number of workers wanted is another
+    callback_ended,   // maybe the last
+    limits_due,       // timeouts and deadlines of tasks
+    memory_due,       // to be looked at
+    retry,            // object: TaskRecord whose pause is over
+    kill_cancelled,   // object: TaskRecord whose grace is over
+    asked,            // object: PoolRequest
   };
 
   explicit Supervisor(PoolCore& core) : core_(core) {}
   void receive(Mail& mail) override;
 
  private:
-  // Tasks (supervisor_tasks.cpp)
+  // Tasks: submitted, given, answered (supervisor_tasks.cpp)
   void take_task(Ref<TaskRecord> task);
   bool hand_out(Ref<TaskRecord>& task);
   void feed_workers();
   WorkerSlot* choose_worker() const;
   WorkerSlot* choose_for_short() const;
   WorkerSlot* choose_for_long() const;
-  static bool may_get(WorkerSlot& slot) noexcept { return slot.child.has_value() && !slot.is_held_up(); }
+  static bool may_get(WorkerSlot& slot) noexcept {
+    return slot.child.has_value() && !slot.is_leaving && !slot.is_held_up();
+  }
   bool give(WorkerSlot& slot, Ref<TaskRecord>& task);
   void drain_results();
   bool drain_slot(WorkerSlot& slot);
   bool take_result(WorkerSlot& slot, const Frame& frame);
+  void end_task(WorkerSlot& slot, const Ref<TaskRecord>& task, const Frame& frame, wire::Result::Reader result);
+  void fail_task(TaskRecord& task, const std::exception_ptr& error);
+  void stop_workers_when_done();
+
+  // Fairness (supervisor_fairness.cpp)
   void look_after_workers();
   void take_back_from_held_up();
   void balance();
+  void look_soon();
   void look_soon(std::chrono::milliseconds interval);
-  void stop_workers_when_done();
 
-  // Workers (supervisor_workers.cpp)
+  // Rules: what options and cancel say (supervisor_rules.cpp)
+  void note_deadline(TaskRecord& task);
+  void forget_deadline(TaskRecord& task);
+  void front_changed(WorkerSlot& slot);
+  void check_limits();
+  void check_timeout(WorkerSlot& slot);
+  void expire(const Ref<TaskRecord>& task);
+  void set_limit_timer(Deadline when);
+  void retry_later(const Ref<TaskRecord>& task);
+  void retry_now(TaskRecord& task);
+  bool wants_retry(TaskRecord& task, wire::Result::Reader failure);
+  void on_death(const Ref<TaskRecord>& task, const DeathRecord& death);
+  bool cancel(CancelRequest& request);
+  bool cancel_task(const Ref<TaskRecord>& task, const CancelOptions& options);
+  void kill_cancelled_task(const Ref<TaskRecord>& task);
+  WorkerSlot* slot_of(const TaskRecord& task) const;
+  bool take_out(WorkerSlot& slot, const TaskRecord& task);
+  void kill_running(WorkerSlot& slot, const TaskRecord& task, const std::exception_ptr& error, const std::string& why);
+  void check_memory_soon();
+  void check_memory();
+  void check_memory_of(WorkerSlot& slot);
+
+  // Workers: started, ended, replaced (supervisor_workers.cpp)
   void start_worker(WorkerSlot& slot);
   void on_started(WorkerSlot& slot, PoolCore::Launched launched);
   void adopt_worker(WorkerSlot& slot, PoolCore::Launched launched);
@@ -113,7 +120,12 @@ class Supervisor final : public Actor {
   bool has_ready_workers() const;
   void on_start_failed(WorkerSlot& slot, const StartFailure& failure);
   void on_exit(WorkerSlot& slot);
-  void settle_tasks_of_dead(WorkerSlot& slot, pid_t pid, int exitcode);
+  void settle_tasks_of_dead(WorkerSlot& slot, DeathRecord death);
+  void replace_worker(WorkerSlot& slot, bool was_ready, int exitcode);
+  void retire(WorkerSlot& slot);
+  void stop_if_leaving(WorkerSlot& slot);
+  void tell_to_stop(WorkerSlot& slot);
+  void on_resized();
   void on_terminate();
   void kill_workers(int signal_number);
   static void send_signal(const Child& child, int number) noexcept;
@@ -122,20 +134,36 @@ class Supervisor final : public Actor {
   void check_all_gone();
   bool ending() const noexcept { return terminated_ || stopping_; }
 
+  // Reports (supervisor_reports.cpp)
+  void answer(PoolRequest& request);
+  PoolStatistics statistics();
+  static WorkerStatistics statistics_of(WorkerSlot& slot);
+  void remember(const DeathRecord& death);
+
   PoolCore& core_;
-  TaskQueue backlog_;
+  Backlog backlog_;
   TaskTime task_time_;
   std::uint64_t stamp_ = 0;  // counts tasks given
   unsigned submitted_since_drain_ = 0;
   bool look_timer_set_ = false;
   bool recovered_ = false;      // a worker that was held up has answered since the last drain
   unsigned failed_starts_ = 0;  // in a row: workers that ended before they were ready, or could not be started
-  Pump::Id kill_timer_ = 0;     // set by terminate
+  std::exception_ptr initializer_error_;  // what the last initializer that failed threw
+  Pump::Id kill_timer_ = 0;               // set by terminate
   bool closed_ = false;
   bool stopping_ = false;  // workers were told to end
   bool terminated_ = false;
   bool gone_ = false;
   std::exception_ptr broken_;  // why no more tasks can be run
+
+  std::multimap<Deadline, TaskRecord*> deadlines_;  // of tasks that have not ended
+  Deadline limit_timer_ = no_deadline;              // when check_limits comes
+  std::vector<Ref<TaskRecord>> resting_;            // between two attempts
+  bool memory_timer_set_ = false;
+
+  // What statistics tell beside the workers'.
+  std::size_t num_done_ = 0, num_failed_ = 0, num_cancelled_ = 0, num_retried_ = 0, num_deaths_ = 0;
+  std::deque<DeathRecord> deaths_;
 };
 
 }  // namespace troupe::detail

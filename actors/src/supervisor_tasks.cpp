@@ -5,10 +5,10 @@
 #include <troupe/task_call.hpp>
 
 #include "supervisor.hpp"
+#include "worker.hpp"
 
 #include <kj/exception.h>
 
-#include <algorithm>
 #include <csignal>
 #include <utility>
 
@@ -16,58 +16,12 @@ namespace troupe::detail {
 
 namespace {
 
-/// Work that a worker may hold: enough to be busy until somebody looks, little enough to be fair.
-constexpr double work_ahead_ns = 200'000;
 /// What waking a sleeping worker costs; less work than this is not worth it.
 constexpr double wake_ns = 25'000;
-constexpr std::size_t most_ahead = 1024;
 /// Every so many submissions the submitter takes results along, so that neither rings nor memory fill up.
 constexpr unsigned submissions_between_drains = 16;
-/// How often to look whether workers get on. One that has the same task at its front in two looks is held up.
-constexpr std::chrono::milliseconds look_interval{5};
-/// The same while work waits for a worker that owes nothing and does not read its ring, as one that was stopped.
-constexpr std::chrono::milliseconds slow_look_interval{100};
-
-/// Takes a task back from its worker; false if that has begun it.
-bool revoke(const InFlight& entry) {
-  auto expected = static_cast<std::uint32_t>(FrameState::queued);
-  return entry.frame->state.compare_exchange_strong(expected, static_cast<std::uint32_t>(FrameState::revoked));
-}
 
 }  // namespace
-
-// --- TaskQueue, TaskTime ---
-
-TaskQueue::~TaskQueue() {
-  while (!empty()) pop_front();
-}
-
-void TaskQueue::push_back(Ref<TaskRecord> task) noexcept {
-  TaskRecord* added = task.release();
-  added->next_in_queue = nullptr;
-  (last_ == nullptr ? first_ : last_->next_in_queue) = added;
-  last_ = added;
-}
-
-void TaskQueue::push_front(Ref<TaskRecord> task) noexcept {
-  TaskRecord* added = task.release();
-  added->next_in_queue = first_;
-  first_ = added;
-  if (last_ == nullptr) last_ = added;
-}
-
-Ref<TaskRecord> TaskQueue::pop_front() noexcept {
-  TaskRecord* taken = first_;
-  first_ = taken->next_in_queue;
-  if (first_ == nullptr) last_ = nullptr;
-  taken->next_in_queue = nullptr;
-  return Ref<TaskRecord>::adopt(taken);
-}
-
-std::size_t TaskTime::depth() const noexcept {
-  if (!known_ || mean_ns_ > 1'000'000) return 1;
-  return 1 + std::min(most_ahead, static_cast<std::size_t>(work_ahead_ns / std::max(mean_ns_, 1.0)));
-}
 
 // --- Submission ---
 
@@ -95,6 +49,13 @@ void Supervisor::receive(Mail& mail) {
       look_timer_set_ = false;
       look_after_workers();
       break;
+    case resized: on_resized(); break;
+    case callback_ended: check_all_gone(); break;
+    case limits_due: check_limits(); break;
+    case memory_due: check_memory(); break;
+    case retry: retry_now(static_cast<TaskRecord&>(*mail.object)); break;
+    case kill_cancelled: kill_cancelled_task(Ref<TaskRecord>::share(static_cast<TaskRecord*>(mail.object.get()))); break;
+    case asked: answer(static_cast<PoolRequest&>(*mail.object)); break;
     default: break;
   }
 }
@@ -102,8 +63,9 @@ void Supervisor::receive(Mail& mail) {
 void Supervisor::take_task(Ref<TaskRecord> task) {
   if (broken_ || ending()) {
     const char* how = terminated_ ? " was terminated" : " was closed";
-    return task->fail(broken_ ? broken_ : std::make_exception_ptr(Cancelled(core_.name() + how)));
+    return fail_task(*task, broken_ ? broken_ : std::make_exception_ptr(Cancelled(core_.name() + how)));
   }
+  if (task->deadline() != no_deadline) note_deadline(*task);
   if (!backlog_.empty() || !hand_out(task)) backlog_.push_back(std::move(task));
   if (++submitted_since_drain_ >= submissions_between_drains) {
     submitted_since_drain_ = 0;
@@ -153,7 +115,9 @@ bool Supervisor::give(WorkerSlot& slot, Ref<TaskRecord>& task) {
   if (frame == nullptr) return false;
   slot.in_flight.push_back({std::move(task), frame});
   slot.last_given = ++stamp_;
-  look_soon(look_interval);
+  if (slot.in_flight.size() == 1) front_changed(slot);
+  look_soon();
+  if (++slot.tasks_given == core_.options().maxtasksperchild) slot.is_leaving = true;
   return true;
 }
 
@@ -201,6 +165,7 @@ bool Supervisor::drain_slot(WorkerSlot& slot) {
       return any;
     }
     slot.results.pop(frame);
+    if (slot.is_leaving) stop_if_leaving(slot);
     recovered_ = recovered_ || slot.held_up;
     slot.held_up = false;
     any = true;
@@ -211,13 +176,20 @@ bool Supervisor::take_result(WorkerSlot& slot, const Frame& frame) {
   try {
     MessageReader message{frame.words, frame.segments, slot.arena.get()};
     const auto result = message.root<wire::Result>();
+    if (result.getId() == 0) {  // the initializer's
+      if (result.isFailure()) initializer_error_ = decode_exception(result.getFailure());
+      return true;
+    }
     if (slot.in_flight.empty()) return broken_ || ending();
-    InFlight& front = slot.in_flight.front();
-    if (front.task->id() != result.getId()) return false;
-    task_time_.learn(std::chrono::nanoseconds(result.getBusy()));
-    const Ref<TaskRecord> task = std::move(front.task);
+    if (slot.in_flight.front().task->id() != result.getId()) return false;
+    const std::chrono::nanoseconds busy{result.getBusy()};
+    task_time_.learn(busy);
+    slot.busy += busy;
+    ++slot.tasks;
+    const Ref<TaskRecord> task = std::move(slot.in_flight.front().task);
     slot.in_flight.pop_front();
-    task->finish(frame.words, frame.segments, slot.arena, result.isFailure());
+    front_changed(slot);
+    end_task(slot, task, frame, result);
     return true;
   } catch (const kj::Exception&) {
     return false;
@@ -226,79 +198,34 @@ bool Supervisor::take_result(WorkerSlot& slot, const Frame& frame) {
   }
 }
 
-// --- Fairness ---
-
-void Supervisor::look_after_workers() {
-  if (ending()) return;
-  bool look_again = false;
-  bool somebody_is_frozen = false;
-  for (const auto& slot : core_.slots()) {
-    if (slot->in_flight.empty()) {
-      somebody_is_frozen = somebody_is_frozen || slot->is_held_up();
-      continue;
+void Supervisor::end_task(WorkerSlot& slot, const Ref<TaskRecord>& task, const Frame& frame,
+                          wire::Result::Reader result) {
+  const bool failed = result.isFailure();
+  if (task->has_rules()) {
+    if (task->has_ended()) return;
+    if (task->is_cancelled()) {
+      ++num_cancelled_;
+      return fail_task(*task, std::make_exception_ptr(Cancelled(task_name(task->words()) + " was cancelled while it ran")));
     }
-    const std::uint64_t oldest = slot->in_flight.front().task->id();
-    if (std::exchange(slot->oldest_seen, oldest) == oldest) slot->held_up = true;
-    look_again = look_again || !slot->held_up;
+    if (failed && wants_retry(*task, result)) return;
+    forget_deadline(*task);
   }
-  take_back_from_held_up();
-  balance();
-  feed_workers();
-  if (look_again) return look_soon(look_interval);
-  if (somebody_is_frozen && core_.num_outstanding() > 0) look_soon(slow_look_interval);
+  ++(failed ? num_failed_ : num_done_);
+  task->finish(frame.words, frame.segments, slot.arena, failed);
 }
 
-// What a held-up worker has not begun goes back to the head of the queue, if there is somebody else to take it.
-void Supervisor::take_back_from_held_up() {
-  if (std::ranges::none_of(core_.slots(), [](const auto& slot) { return may_get(*slot); })) return;
-  for (const auto& slot : core_.slots())
-    while (slot->held_up && !slot->in_flight.empty() && revoke(slot->in_flight.back())) {
-      backlog_.push_front(std::move(slot->in_flight.back().task));
-      slot->in_flight.pop_back();
-    }
-}
-
-// Has idle workers take over what lies before busy ones and was not begun.
-void Supervisor::balance() {
-  if (ending()) return;
-  while (backlog_.empty()) {
-    WorkerSlot* idle = nullptr;
-    WorkerSlot* loaded = nullptr;
-    for (const auto& slot : core_.slots()) {
-      if (!may_get(*slot)) continue;
-      if (slot->in_flight.empty() && slot->has_started()) idle = slot.get();
-      if (slot->in_flight.size() > 1 && (loaded == nullptr || slot->in_flight.size() > loaded->in_flight.size()))
-        loaded = slot.get();
-    }
-    if (idle == nullptr || loaded == nullptr || !revoke(loaded->in_flight.back())) return;
-    Ref<TaskRecord> task = std::move(loaded->in_flight.back().task);
-    loaded->in_flight.pop_back();
-    if (!give(*idle, task)) return backlog_.push_front(std::move(task));
-    idle->requests.ring();
-  }
-}
-
-void Supervisor::look_soon(std::chrono::milliseconds interval) {
-  if (look_timer_set_ || ending()) return;
-  look_timer_set_ = true;
-  Pump::instance().call_at(std::chrono::steady_clock::now() + interval,
-                           [core = Ref<PoolCore>::share(&core_)] { core->tell(look); });
+void Supervisor::fail_task(TaskRecord& task, const std::exception_ptr& error) {
+  if (task.has_ended()) return;
+  ++num_failed_;
+  forget_deadline(task);
+  task.fail(error);
 }
 
 void Supervisor::stop_workers_when_done() {
   if (!closed_ || ending() || core_.num_outstanding() != 0) return;
   stopping_ = true;
-  Scratch scratch;
-  MessageWriter message{scratch.words(), core_.task_arena()};
-  message.initRoot<wire::Task>().setStop();
-  for (const auto& slot : core_.slots()) {
-    if (!slot->child) continue;
-    // No room although nothing is under way: the ring is full of tasks taken back, so the worker is stopped.
-    if (slot->requests.try_write({}, message.first_words()) != nullptr)
-      slot->requests.ring();
-    else
-      send_signal(*slot->child, SIGKILL);
-  }
+  for (const auto& slot : core_.slots())
+    if (slot->child) tell_to_stop(*slot);
   check_all_gone();
 }
 

@@ -1,6 +1,7 @@
 // The life of workers: started, ended, replaced, told to end. Tasks are in supervisor_tasks.cpp.
 
 #include <troupe/error.hpp>
+#include <troupe/failure.hpp>
 
 #include "supervisor.hpp"
 #include "worker.hpp"
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <utility>
 
 namespace troupe::detail {
 
@@ -27,6 +29,7 @@ void Supervisor::adopt_worker(WorkerSlot& slot, PoolCore::Launched launched) {
   slot.child = std::move(launched.child);
   slot.pid.store(slot.child->pid());
   slot.exit_watch = launched.exit_watch;
+  core_.write_initializer(slot);
 }
 
 // Launching blocks for a fraction of a millisecond, which a handler must not: the pump does it.
@@ -49,7 +52,11 @@ void Supervisor::on_started(WorkerSlot& slot, PoolCore::Launched launched) {
   adopt_worker(slot, std::move(launched));
   if (terminated_) {
     send_signal(*slot.child, SIGKILL);
+  } else if (stopping_) {
+    tell_to_stop(slot);
   } else {
+    if (slot.number >= core_.num_workers()) retire(slot);
+    check_memory_soon();
     take_back_from_held_up();
     feed_workers();
   }
@@ -65,48 +72,114 @@ void Supervisor::on_start_failed(WorkerSlot& slot, const StartFailure& failure) 
 
 void Supervisor::on_exit(WorkerSlot& slot) {
   if (!slot.child) return;
-  const auto exitcode = slot.child->poll_exitcode();
-  if (!exitcode) return;  // woken for nothing; the watch goes on
+  const auto end = slot.child->poll_end();
+  if (!end) return;  // woken for nothing; the watch goes on
   Pump::instance().cancel(slot.exit_watch);
   drain_slot(slot);  // what it had finished counts
-  const pid_t pid = slot.child->pid();
   const bool was_ready = slot.has_started();
+  DeathRecord death{.pid = slot.child->pid(),
+                    .exitcode = end->exitcode,
+                    .dumped_core = end->dumped_core,
+                    .peak_resident_bytes = end->peak_resident_bytes,
+                    .restarts = slot.restarts};
   slot.child.reset();
   slot.pid.store(0);
-  settle_tasks_of_dead(slot, pid, *exitcode);
+  settle_tasks_of_dead(slot, std::move(death));
+  replace_worker(slot, was_ready, end->exitcode);
+}
+
+void Supervisor::replace_worker(WorkerSlot& slot, bool was_ready, int exitcode) {
   slot.reset();
+  ++slot.restarts;
   if (ending()) return check_all_gone();
   failed_starts_ = was_ready ? 0 : failed_starts_ + 1;
   if (broken_) return stop_workers_when_done();
-  if (failed_starts_ >= most_failed_starts && !has_ready_workers())
-    return give_up(std::make_exception_ptr(
-        RuntimeError(core_.name() + ": workers end before they are ready, the last one with " +
-                     describe_exitcode(*exitcode) + "; does every path to main's Runtime work in a new process?")));
-  start_worker(slot);
+  if (failed_starts_ >= most_failed_starts && !has_ready_workers()) {
+    const std::string why =
+        initializer_error_
+            ? ": its initializer fails in every worker: " + describe_exception(initializer_error_)
+            : ": workers end before they are ready, the last one with " + describe_exitcode(exitcode) +
+                  "; does every path to main's Runtime work in a new process?";
+    return give_up(std::make_exception_ptr(RuntimeError(core_.name() + why)));
+  }
+  if (slot.number < core_.num_workers()) start_worker(slot);
   feed_workers();
   stop_workers_when_done();
 }
 
-// The one task that was running fails; what was not begun goes back to the head of the queue, in order.
-void Supervisor::settle_tasks_of_dead(WorkerSlot& slot, pid_t pid, int exitcode) {
+// The one task that was running fails or is tried again; what was not begun goes back to the head of the queue, in
+// order.
+void Supervisor::settle_tasks_of_dead(WorkerSlot& slot, DeathRecord death) {
+  Ref<TaskRecord> guilty;
   while (!slot.in_flight.empty()) {
     const InFlight entry = std::move(slot.in_flight.back());
     slot.in_flight.pop_back();
-    const auto state = static_cast<FrameState>(entry.frame->state.load());
-    if (state == FrameState::queued) {
+    if (static_cast<FrameState>(entry.frame->state.load()) == FrameState::queued)
       backlog_.push_front(entry.task);
-      continue;
-    }
-    ++entry.task->attempts;
-    entry.task->fail(
-        std::make_exception_ptr(WorkerDied(pid, exitcode, task_name(entry.task->words()), entry.task->attempts)));
+    else
+      guilty = entry.task;
   }
+  if (!guilty && (slot.is_told_to_stop || terminated_)) return;  // it was to end
+  if (slot.doom) death.reason = slot.doom->why;
+  if (guilty) {
+    ++guilty->attempts;
+    death.task = task_name(guilty->words());
+    death.task_id = guilty->id();
+    death.arguments = task_arguments(guilty->words());
+    death.ran_for = slot.time_of_front();
+    death.attempts = guilty->attempts;
+  }
+  remember(death);
+  if (!guilty) return;
+  if (guilty->is_cancelled()) ++num_cancelled_;
+  if (slot.doom && slot.doom->task_id == guilty->id()) return fail_task(*guilty, slot.doom->error);
+  on_death(guilty, death);
+}
+
+// Has the worker end when it has done what it has begun; others take what it has not.
+void Supervisor::retire(WorkerSlot& slot) {
+  if (slot.is_leaving || !slot.child) return;
+  slot.is_leaving = true;
+  while (!slot.in_flight.empty() && slot.in_flight.back().revoke()) {
+    backlog_.push_front(std::move(slot.in_flight.back().task));
+    slot.in_flight.pop_back();
+  }
+  stop_if_leaving(slot);
+}
+
+void Supervisor::stop_if_leaving(WorkerSlot& slot) {
+  if (slot.is_leaving && slot.in_flight.empty() && slot.child && !ending()) tell_to_stop(slot);
+}
+
+void Supervisor::tell_to_stop(WorkerSlot& slot) {
+  if (std::exchange(slot.is_told_to_stop, true)) return;
+  Scratch scratch;
+  MessageWriter message{scratch.words(), core_.task_arena()};
+  message.initRoot<wire::Task>().setStop();
+  // No room although nothing is under way: the ring is full of tasks taken back, so the worker is stopped.
+  if (slot.requests.try_write({}, message.first_words()) != nullptr)
+    slot.requests.ring();
+  else
+    send_signal(*slot.child, SIGKILL);
+}
+
+void Supervisor::on_resized() {
+  if (ending()) return;
+  for (const auto& slot : core_.slots()) {
+    if (slot->number >= core_.num_workers())
+      retire(*slot);
+    else if (!slot->child && !slot->starting && !broken_)
+      start_worker(*slot);
+  }
+  feed_workers();
 }
 
 void Supervisor::on_terminate() {
   if (terminated_) return;
   terminated_ = true;
+  const std::size_t failed_before = num_failed_;
   fail_all(std::make_exception_ptr(Cancelled(core_.name() + " was terminated before the task was done")));
+  num_cancelled_ += num_failed_ - failed_before;
   kill_workers(SIGTERM);
   if (has_workers())
     kill_timer_ = Pump::instance().call_at(std::chrono::steady_clock::now() + terminate_grace,
@@ -144,16 +217,18 @@ void Supervisor::give_up(const std::exception_ptr& error) {
 
 void Supervisor::fail_all(const std::exception_ptr& error) {
   for (const auto& slot : core_.slots()) {
-    for (auto& entry : slot->in_flight) entry.task->fail(error);
+    for (auto& entry : slot->in_flight) fail_task(*entry.task, error);
     slot->in_flight.clear();
   }
-  while (!backlog_.empty()) backlog_.pop_front()->fail(error);
+  while (!backlog_.empty()) fail_task(*backlog_.pop_front(), error);
+  for (const auto& task : std::exchange(resting_, {})) fail_task(*task, error);
 }
 
 void Supervisor::check_all_gone() {
   if (gone_ || !ending()) return;
   for (const auto& slot : core_.slots())
     if (slot->child || slot->starting) return;
+  if (core_.has_callbacks()) return;
   gone_ = true;
   if (kill_timer_ != 0) Pump::instance().cancel(kill_timer_);
   core_.all_gone();

@@ -7,10 +7,12 @@
 #include "worker.hpp"
 
 #include <troupe/actor.hpp>
+#include <troupe/dynamic.hpp>
 #include <troupe/error.hpp>
 #include <troupe/launch.hpp>
 #include <troupe/runtime.hpp>
 #include <troupe/task_call.hpp>
+#include <troupe/this_task.hpp>
 
 #include "worker_slot.hpp"
 
@@ -44,6 +46,8 @@ struct Channel {
         results(&slot.shared().results, slot.result_data.data()),
         bell(&reinterpret_cast<PoolPage*>(page.data())->bell, eventfd.get()) {}
 
+  bool has_initializer() const { return reinterpret_cast<PoolPage*>(page.data())->has_initializer.load() != 0; }
+
   SlotMemory slot;
   Mapping page;
   ArenaView task_arena;
@@ -53,6 +57,14 @@ struct Channel {
   RingWriter results;
   Bell bell;
 };
+
+/// What this process runs. Kept when it has ended, until the next.
+struct Running {
+  const FrameHeader* frame = nullptr;
+  std::uint64_t id = 0;
+  std::uint64_t deadline_ns = 0;  // steady clock; 0: none
+};
+Running running;
 
 /// A result that is being written. Made while no task waits, so that making it costs none of them time.
 class Answer {
@@ -123,12 +135,22 @@ class Worker final : public Actor {
         stopped_ = true;
         return;
       }
+      running = {.frame = frame.header, .id = id, .deadline_ns = task.getDeadline()};
+      channel_.slot.shared().busy_since.store(now_.time_since_epoch().count(), std::memory_order_relaxed);
       const auto thunk = reinterpret_cast<TaskThunk>(
           find_thunk(ThunkKind::task, {.offset = task.getThunk(), .module = task.getModule()}));
       answer(id, [&](wire::Result::Builder result) { thunk(task, result); });
+      if (id == 0) channel_.slot.shared().started.store(1, std::memory_order_release);
     } catch (...) {
       fail(frame, id, std::current_exception());
+      if (id == 0) end_without_initializer();
     }
+  }
+
+  // The pool has been told why. What the initializer has registered to run at exit runs.
+  [[noreturn]] void end_without_initializer() {
+    channel_.bell.ring();
+    std::exit(EXIT_FAILURE);
   }
 
   // Fills in a result and sends it. After an exception of `fill` the answer must be made anew.
@@ -174,11 +196,12 @@ class Worker final : public Actor {
 };
 
 void run_worker(ChildContext& context) {
+  at_child_start([] { running = {}; });
   std::signal(SIGINT, SIG_IGN);  // Ctrl-C reaches the whole terminal; the parent decides what becomes of us
   Channel channel{context.descriptors()};
   bool stopped = false;
   const ActorRef worker{std::make_unique<Worker>(channel, stopped)};
-  channel.slot.shared().started.store(1, std::memory_order_release);
+  if (!channel.has_initializer()) channel.slot.shared().started.store(1, std::memory_order_release);
   while (!stopped) {
     channel.requests.wait_for_data(no_deadline);
     worker.post({.topic = Worker::look, .number = 0, .object = {}});
@@ -197,6 +220,15 @@ CodeRef worker_entry() {
 
 namespace {
 
+// Whether the callable's state is the address of a function, as that of function pointers is.
+bool has_function_pointer(wire::Task::Reader task) noexcept {
+  try {
+    return task.isCall() && task.getCall().size() > 0 && find_function(decode_code_ref(task.getCall()[0])) != nullptr;
+  } catch (...) {
+    return false;
+  }
+}
+
 // A function pointer travels as the callable's state: its own name says more than its type does.
 std::string pointed_function_name(wire::Task::Reader task) {
   wire::Value::Reader state;
@@ -211,7 +243,8 @@ std::string task_name(std::span<const std::uint64_t> words) {
   try {
     MessageReader message{words, {}, nullptr};
     const auto task = message.root<wire::Task>();
-    const std::string number = " #" + std::to_string(task.getId());
+    const std::string number = task.getId() == 0 ? " (the initializer)" : " #" + std::to_string(task.getId());
+    if (task.getName().size() > 0) return task.getName().cStr() + number;
     try {
       if (const std::string name = pointed_function_name(task); !name.empty()) return name + number;
     } catch (const std::exception&) {  // not a function's address after all, or one in an arena: its type will do
@@ -222,4 +255,46 @@ std::string task_name(std::span<const std::uint64_t> words) {
   }
 }
 
+namespace {
+
+constexpr std::size_t most_argument_bytes = 100;
+
+std::string text_of(const Dynamic& value) {
+  std::string text = value.to_string();
+  if (text.size() > most_argument_bytes) text = text.substr(0, most_argument_bytes) + "...";
+  return text;
+}
+
+}  // namespace
+
+std::string task_arguments(std::span<const std::uint64_t> words) {
+  try {
+    MessageReader message{words, {}, nullptr};
+    const auto task = message.root<wire::Task>();
+    if (task.isChunk()) return "(a chunk: " + text_of(decode<Dynamic>(task.getChunk().getItems())) + ")";
+    std::string text;
+    const auto arguments = task.getCall();
+    for (unsigned i = has_function_pointer(task) ? 1 : 0; i < arguments.size() && text.size() < most_argument_bytes; ++i)
+      text += (text.empty() ? "" : ", ") + text_of(decode<Dynamic>(arguments[i]));
+    return "(" + text + ")";
+  } catch (...) {  // in an arena, or an argument that is no value
+    return "(large arguments)";
+  }
+}
+
 }  // namespace troupe::detail
+
+namespace troupe {
+
+// A worker runs tasks on its one thread; other threads of it are in no task.
+bool this_task::is_running() noexcept { return detail::running.frame != nullptr; }
+std::uint64_t this_task::id() noexcept { return detail::running.id; }
+bool this_task::stop_requested() noexcept {
+  return is_running() && detail::running.frame->stop.load(std::memory_order_relaxed) != 0;
+}
+Deadline this_task::deadline() noexcept {
+  if (detail::running.deadline_ns == 0) return no_deadline;
+  return Deadline{std::chrono::nanoseconds(static_cast<std::int64_t>(detail::running.deadline_ns))};
+}
+
+}  // namespace troupe

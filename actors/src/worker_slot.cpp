@@ -27,6 +27,10 @@ void WorkerSlot::reset() {
   in_flight.clear();
   oldest_seen = 0;
   held_up = false;
+  is_leaving = false;
+  is_told_to_stop = false;
+  doom.reset();
+  tasks_given = 0;
 }
 
 }  // namespace troupe::detail

@@ -11,8 +11,10 @@
 #include <troupe/ring.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,7 +25,8 @@ namespace troupe::detail {
 struct SlotControl {
   RingControl requests;
   RingControl results;
-  alignas(64) std::atomic<std::uint32_t> started;  ///< set by the worker once it reads its ring
+  alignas(64) std::atomic<std::uint32_t> started;  ///< set by the worker once it is ready for tasks
+  std::atomic<std::int64_t> busy_since;            ///< steady clock, ns: when it began what it runs, or did last
 };
 inline constexpr std::size_t slot_control_bytes = 4096;
 inline constexpr std::size_t slot_file_bytes = slot_control_bytes + 2 * ring_bytes;
@@ -47,6 +50,22 @@ struct SlotMemory {
 struct InFlight {
   Ref<TaskRecord> task;
   FrameHeader* frame;
+
+  /// Takes the task back from its worker; false if that has begun it.
+  bool revoke() const noexcept {
+    auto expected = static_cast<std::uint32_t>(FrameState::queued);
+    return frame->state.compare_exchange_strong(expected, static_cast<std::uint32_t>(FrameState::revoked));
+  }
+  bool has_begun() const noexcept {
+    return frame->state.load() != static_cast<std::uint32_t>(FrameState::queued);
+  }
+};
+
+/// Why the pool has killed a worker, and what becomes of the task that it ran.
+struct Doom {
+  std::uint64_t task_id;
+  std::exception_ptr error;
+  std::string why;
 };
 
 /// Thread: the supervisor's, except `has_results`.
@@ -66,6 +85,11 @@ class WorkerSlot {
   }
   /// Whether the worker reads its ring.
   bool has_started() const noexcept { return memory.shared().started.load(std::memory_order_acquire) != 0; }
+  /// How long the worker has run its first task, as far as it has begun it.
+  std::chrono::nanoseconds time_of_front() const noexcept {
+    return std::chrono::steady_clock::now().time_since_epoch() -
+           std::chrono::nanoseconds(memory.shared().busy_since.load(std::memory_order_relaxed));
+  }
   /// Clears the rings for the next worker. Only when the last one is gone.
   void reset();
 
@@ -85,6 +109,13 @@ class WorkerSlot {
   std::uint64_t last_given = 0;    // stamp of the last task given, for least recently used
   std::uint64_t oldest_seen = 0;   // id of the oldest task in flight when the supervisor last looked
   bool held_up = false;            // see is_held_up
+  bool is_leaving = false;         // gets no more tasks, and ends after what it has begun
+  bool is_told_to_stop = false;
+  std::optional<Doom> doom;       // set when the pool kills the worker for its task
+  std::int64_t tasks_given = 0;   // to this process
+  std::size_t tasks = 0;          // answered by all processes in this place
+  std::chrono::nanoseconds busy{0};
+  unsigned restarts = 0;
 };
 
 }  // namespace troupe::detail

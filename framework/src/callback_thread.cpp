@@ -17,6 +17,8 @@ namespace troupe {
 
 namespace {
 
+thread_local bool is_callback_thread = false;
+
 class Callbacks {
  public:
   Callbacks() {
@@ -46,6 +48,7 @@ class Callbacks {
  private:
   void run() {
     ::prctl(PR_SET_NAME, "troupe-callback");
+    is_callback_thread = true;
     std::unique_lock lock{mutex_};
     for (;;) {
       changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
@@ -101,6 +104,8 @@ Callbacks& instance() {
 void CallbackThread::start() { instance(); }
 
 void CallbackThread::post(std::function<void()> callback) { instance().post(std::move(callback)); }
+
+bool CallbackThread::is_current() noexcept { return is_callback_thread; }
 
 void CallbackThread::stop() {
   callbacks().end([](Callbacks& service) { service.stop(); });

@@ -42,7 +42,7 @@ bool wait_readable(int descriptor, Deadline deadline) {
 
 // Reads the nursery's report and leaves it there, so that the sentinel stays readable. If there is none, the nursery
 // has died and the process with it, or in a moment.
-std::optional<int> Child::State::poll_status() {
+std::optional<ChildEnd> Child::State::poll_status() {
   alignas(8) std::array<std::byte, 256> bytes{};
   ssize_t size = 0;
   do {
@@ -51,26 +51,31 @@ std::optional<int> Child::State::poll_status() {
   if (size < 0) return std::nullopt;
   if (size == 0) {
     nursery_died = true;
-    if (wait_readable(pidfd.get(), Deadline{})) return -SIGKILL;
+    if (wait_readable(pidfd.get(), Deadline{})) return ChildEnd{.exitcode = -SIGKILL};
     return std::nullopt;
   }
   capnp::FlatArrayMessageReader reader{
       kj::arrayPtr(reinterpret_cast<const capnp::word*>(bytes.data()), static_cast<std::size_t>(size) / 8)};
-  return reader.getRoot<wire::ExitReport>().getExitcode();
+  const auto report = reader.getRoot<wire::ExitReport>();
+  return ChildEnd{.exitcode = report.getExitcode(),
+                  .dumped_core = report.getDumpedCore(),
+                  .peak_resident_bytes = report.getPeakResident()};
 }
 
-std::optional<int> Child::State::poll_own_child() {
+std::optional<ChildEnd> Child::State::poll_own_child() {
   if (!wait_readable(pidfd.get(), Deadline{})) return std::nullopt;
-  const ProcessEnd end = reap_pidfd(pidfd.get());
-  if (end.status == ProcessEnd::Status::unknown) return unknown_exitcode;
-  if (end.status == ProcessEnd::Status::running) return std::nullopt;
-  return end.exitcode;
+  const ProcessEnd seen = reap_pidfd(pidfd.get());
+  if (seen.status == ProcessEnd::Status::unknown) return ChildEnd{.exitcode = unknown_exitcode};
+  if (seen.status == ProcessEnd::Status::running) return std::nullopt;
+  return ChildEnd{.exitcode = seen.exitcode,
+                  .dumped_core = seen.dumped_core,
+                  .peak_resident_bytes = seen.peak_resident_bytes};
 }
 
-std::optional<int> Child::State::poll() {
+std::optional<ChildEnd> Child::State::poll() {
   const std::lock_guard lock{mutex};
-  if (!exitcode) exitcode = status ? poll_status() : poll_own_child();
-  return exitcode;
+  if (!end) end = status ? poll_status() : poll_own_child();
+  return end;
 }
 
 int Child::State::waitable() {
@@ -78,9 +83,9 @@ int Child::State::waitable() {
   return status && !nursery_died ? status.get() : pidfd.get();
 }
 
-std::optional<int> Child::State::wait(Deadline deadline) {
+std::optional<ChildEnd> Child::State::wait(Deadline deadline) {
   for (;;) {
-    if (const auto code = poll()) return code;
+    if (const auto seen = poll()) return seen;
     if (!wait_readable(waitable(), deadline)) return poll();
   }
 }
@@ -95,15 +100,19 @@ void Child::State::send_signal(int number) {
 pid_t Child::pid() const noexcept { return state_->pid; }
 int Child::pidfd() const noexcept { return state_->pidfd.get(); }
 int Child::sentinel() const noexcept { return state_->status ? state_->status.get() : state_->pidfd.get(); }
+std::optional<ChildEnd> Child::poll_end() const {
+  const auto end = state_->poll();
+  if (end) forget_child(*state_);
+  return end;
+}
 std::optional<int> Child::poll_exitcode() const {
-  const auto exitcode = state_->poll();
-  if (exitcode) forget_child(*state_);
-  return exitcode;
+  const auto end = poll_end();
+  return end ? std::optional(end->exitcode) : std::nullopt;
 }
 std::optional<int> Child::wait(Deadline deadline) const {
-  const auto exitcode = state_->wait(deadline);
-  if (exitcode) forget_child(*state_);
-  return exitcode;
+  const auto end = state_->wait(deadline);
+  if (end) forget_child(*state_);
+  return end ? std::optional(end->exitcode) : std::nullopt;
 }
 void Child::send_signal(int number) const { state_->send_signal(number); }
 

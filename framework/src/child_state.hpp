@@ -21,18 +21,18 @@ struct Child::State {
   FileDescriptor status;  // this end of the status socket; empty for a process that was forked by this one
 
   std::mutex mutex;
-  std::optional<int> exitcode;  // guarded
+  std::optional<ChildEnd> end;  // guarded
   bool nursery_died = false;    // guarded: the status socket ended without a report
 
-  std::optional<int> poll();
+  std::optional<ChildEnd> poll();
   /// What becomes readable when `poll` has something new to say.
   int waitable();
-  std::optional<int> wait(Deadline deadline);
+  std::optional<ChildEnd> wait(Deadline deadline);
   void send_signal(int number);
 
  private:
-  std::optional<int> poll_status();  // with mutex
-  std::optional<int> poll_own_child();
+  std::optional<ChildEnd> poll_status();  // with mutex
+  std::optional<ChildEnd> poll_own_child();
 };
 
 /// Takes a process whose end has been seen off the list of those that the end of this one waits for, so that its

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -131,15 +132,19 @@ int signal_pidfd(int pidfd, int number) noexcept {
 
 ProcessEnd reap_pidfd(int pidfd) noexcept {
   siginfo_t info{};
+  rusage usage{};
   int result = 0;
   do {
-    result = ::waitid(wait_by_pidfd, static_cast<id_t>(pidfd), &info, WEXITED | WNOHANG);
+    // The system call itself also tells what was used, which the function of the C library does not.
+    result = static_cast<int>(
+        ::syscall(SYS_waitid, wait_by_pidfd, static_cast<id_t>(pidfd), &info, WEXITED | WNOHANG, &usage));
   } while (result != 0 && errno == EINTR);
   if (result != 0) return {.status = ProcessEnd::Status::unknown};
   if (info.si_pid == 0) return {};
   return {.status = ProcessEnd::Status::ended,
           .exitcode = info.si_code == CLD_EXITED ? info.si_status : -info.si_status,
-          .dumped_core = info.si_code == CLD_DUMPED};
+          .dumped_core = info.si_code == CLD_DUMPED,
+          .peak_resident_bytes = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024};
 }
 
 }  // namespace troupe

@@ -62,6 +62,7 @@ struct ProcessEnd {
   enum class Status : std::uint8_t { running, ended, unknown } status = Status::running;
   int exitcode = 0;
   bool dumped_core = false;
+  std::uint64_t peak_resident_bytes = 0;
 };
 ProcessEnd reap_pidfd(int pidfd) noexcept;
 

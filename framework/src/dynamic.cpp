@@ -1,4 +1,5 @@
 #include <troupe/dynamic.hpp>
+#include <troupe/failure.hpp>
 
 #include <capnp/any.h>
 #include <capnp/serialize.h>
@@ -72,8 +73,7 @@ Dynamic::Failure read_failure(wire::Error::Reader in) {
                            .task = string_of(in.getTask()),
                            .death = std::nullopt};
   if (in.hasDeath()) {
-    const auto death = in.getDeath();
-    failure.death = {.pid = death.getPid(), .exitcode = death.getExitcode(), .attempts = death.getAttempts()};
+    failure.death = decode_death(in.getDeath());
   }
   return failure;
 }
@@ -113,10 +113,7 @@ void write_failure(const Dynamic::Failure& failure, wire::Error::Builder out) {
   out.setPid(failure.pid);
   out.setTask(text(failure.task));
   if (failure.death) {
-    auto death = out.initDeath();
-    death.setPid(failure.death->pid);
-    death.setExitcode(failure.death->exitcode);
-    death.setAttempts(failure.death->attempts);
+    encode_death(*failure.death, out.initDeath());
   }
 }
 

@@ -34,6 +34,7 @@ std::string_view to_string(ErrorCode code) noexcept {
     case ErrorCode::attribute_error: return "AttributeError";
     case ErrorCode::index_error: return "IndexError";
     case ErrorCode::key_error: return "KeyError";
+    case ErrorCode::quarantined: return "Quarantined";
   }
   return "Error";
 }
@@ -57,11 +58,10 @@ ErrorKind kind_of_errno(int value) {
   }
 }
 
-std::string death_text(pid_t pid, int exitcode, const std::string& task, unsigned attempts) {
-  std::string text = "worker process " + std::to_string(pid) + " ended with " + describe_exitcode(exitcode) +
-                     " while it ran task " + task;
-  if (attempts > 1) text += " (attempt " + std::to_string(attempts) + ")";
-  return text;
+std::string time_text(std::chrono::nanoseconds time) {
+  if (time < std::chrono::milliseconds{1}) return std::to_string(time.count() / 1000) + " us";
+  if (time < std::chrono::seconds{10}) return std::to_string(time.count() / 1'000'000) + " ms";
+  return std::to_string(time.count() / 1'000'000'000) + " s";
 }
 
 }  // namespace
@@ -76,13 +76,24 @@ OSError::OSError(Complete, int errno_value, const std::string& text)
 
 OSError OSError::from_text(int errno_value, const std::string& text) { return {Complete{}, errno_value, text}; }
 
-WorkerDied::WorkerDied(pid_t pid, int exitcode, const std::string& task, unsigned attempts, const std::string& text)
-    : ProcessError(text.empty() ? death_text(pid, exitcode, task, attempts) : text, ErrorCode::worker_died,
-                   ErrorKind::failed),
-      pid_(pid),
-      exitcode_(exitcode),
-      task_(task),
-      attempts_(attempts) {}
+std::string describe(const DeathRecord& death) {
+  std::string text = "worker " + std::to_string(death.pid) + " ended with " + describe_exitcode(death.exitcode);
+  if (death.dumped_core) text += ", core dumped,";
+  if (!death.task.empty()) {
+    text += " while it ran " + death.task;
+    if (!death.arguments.empty()) text += " " + death.arguments;
+    if (death.ran_for.count() > 0) text += " for " + time_text(death.ran_for);
+    text += " (attempt " + std::to_string(death.attempts) + ")";
+  }
+  if (death.peak_resident_bytes > 0)
+    text += ", with at most " + std::to_string(death.peak_resident_bytes >> 20U) + " MiB in use";
+  if (!death.reason.empty()) text += "; the pool killed it: " + death.reason;
+  return text;
+}
+
+WorkerDied::WorkerDied(DeathRecord death, const std::string& text)
+    : ProcessError(text.empty() ? describe(death) : text, ErrorCode::worker_died, ErrorKind::failed),
+      death_(std::move(death)) {}
 
 std::string signal_name(int number) {
   if (const char* name = ::sigabbrev_np(number)) return std::string("SIG") + name;

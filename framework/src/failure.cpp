@@ -122,6 +122,8 @@ std::string this_name() {
 
 }  // namespace
 
+std::string detail::exception_name_of(const std::type_info& type) { return exception_name(class_name(type)); }
+
 const RemoteOrigin* remote_origin(const std::exception& error) noexcept {
   if (const auto* mark = dynamic_cast<const detail::RemoteMark*>(&error)) return &mark->origin();
   const auto* own = dynamic_cast<const Error*>(&error);
@@ -133,6 +135,33 @@ std::string describe_exception(const std::exception_ptr& error) {
   constexpr std::string_view ours = "troupe::";
   const std::string_view type = facts.type;
   return std::string(type.starts_with(ours) ? type.substr(ours.size()) : type) + ": " + facts.text;
+}
+
+void encode_death(const DeathRecord& death, wire::Death::Builder out) {
+  out.setPid(death.pid);
+  out.setExitcode(death.exitcode);
+  out.setAttempts(death.attempts);
+  out.setDumpedCore(death.dumped_core);
+  out.setPeakResident(death.peak_resident_bytes);
+  out.setTaskId(death.task_id);
+  out.setArguments(bounded(death.arguments, max_name_bytes));
+  out.setRanFor(death.ran_for.count());
+  out.setRestarts(death.restarts);
+  out.setReason(bounded(death.reason, max_name_bytes));
+}
+
+DeathRecord decode_death(wire::Death::Reader in) {
+  return {.pid = in.getPid(),
+          .exitcode = in.getExitcode(),
+          .dumped_core = in.getDumpedCore(),
+          .peak_resident_bytes = in.getPeakResident(),
+          .task = {},
+          .task_id = in.getTaskId(),
+          .arguments = std::string(in.getArguments().begin(), in.getArguments().size()),
+          .ran_for = std::chrono::nanoseconds(in.getRanFor()),
+          .attempts = in.getAttempts(),
+          .restarts = in.getRestarts(),
+          .reason = std::string(in.getReason().begin(), in.getReason().size())};
 }
 
 void encode_exception(std::exception_ptr error, std::string_view task, wire::Error::Builder out,
@@ -158,10 +187,7 @@ void encode_exception(std::exception_ptr error, std::string_view task, wire::Err
     out.setTask(text(task, max_name_bytes));
   }
   if (facts.death) {
-    auto death = out.initDeath();
-    death.setPid(facts.death->pid());
-    death.setExitcode(facts.death->exitcode());
-    death.setAttempts(facts.death->attempts());
+    encode_death(facts.death->record(), out.initDeath());
     out.setTask(text(facts.death->task(), max_name_bytes));
   }
 }
@@ -215,14 +241,16 @@ std::exception_ptr decode_own(wire::Error::Reader in, const std::string& text, c
     case ErrorCode::broken_barrier_error: return make(std::type_identity<BrokenBarrierError>{});
     case ErrorCode::remote_error: return make(std::type_identity<RemoteError>{});
     case ErrorCode::worker_died: {
-      const auto death = in.getDeath();
-      return own(WorkerDied(death.getPid(), death.getExitcode(), origin.task, death.getAttempts(), text), origin);
+      DeathRecord death = decode_death(in.getDeath());
+      death.task = origin.task;
+      return own(WorkerDied(std::move(death), text), origin);
     }
     case ErrorCode::codec_error: return make(std::type_identity<CodecError>{});
     case ErrorCode::cancelled: return make(std::type_identity<Cancelled>{});
     case ErrorCode::attribute_error: return make(std::type_identity<AttributeError>{});
     case ErrorCode::index_error: return make(std::type_identity<IndexError>{});
     case ErrorCode::key_error: return make(std::type_identity<KeyError>{});
+    case ErrorCode::quarantined: return make(std::type_identity<Quarantined>{});
   }
   return nullptr;
 }

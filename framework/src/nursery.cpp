@@ -254,6 +254,7 @@ class Nursery {
     report.setPid(child->second.pid);
     report.setExitcode(end.exitcode);
     report.setDumpedCore(end.dumped_core);
+    report.setPeakResident(end.peak_resident_bytes);
     const auto words = capnp::messageToFlatArray(message);
     // Nobody reads it if the process that started this one has ended.
     [[maybe_unused]] const auto written =

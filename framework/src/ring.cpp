@@ -12,6 +12,7 @@ FrameHeader* RingWriter::try_write(std::span<const SegmentRef> segments,
   auto* header = reinterpret_cast<FrameHeader*>(place);
   header->words = static_cast<std::uint32_t>(words.size());
   header->segments = static_cast<std::uint32_t>(segments.size());
+  header->stop.store(0, std::memory_order_relaxed);
   header->state.store(static_cast<std::uint32_t>(FrameState::queued), std::memory_order_relaxed);
   if (!segments.empty()) std::memcpy(place + sizeof(FrameHeader), segments.data(), segments.size_bytes());
   if (!words.empty())

@@ -90,7 +90,7 @@ TEST(Dynamic, EveryKindIsGivenBackUnchanged) {
 }
 
 TEST(Dynamic, ErrorsHandlesAndMessagesAreGivenBackUnchanged) {
-  const auto error = std::make_exception_ptr(WorkerDied(5, -9, "square", 2));
+  const auto error = std::make_exception_ptr(WorkerDied({.pid = 5, .exitcode = -9, .task = "square", .attempts = 2}));
   const auto failure = Sent(error).as<Dynamic>();
   ASSERT_TRUE(failure.is<Dynamic::Failure>());
   EXPECT_EQ(failure.get<Dynamic::Failure>().death->exitcode, -9);

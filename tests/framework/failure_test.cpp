@@ -158,7 +158,7 @@ TEST(Failure, OSErrorsKeepErrno) {
 }
 
 TEST(Failure, WorkerDeathsKeepTheirFields) {
-  const std::exception_ptr error = arrival([] { throw WorkerDied(77, -9, "cube", 3); });
+  const std::exception_ptr error = arrival([] { throw WorkerDied({.pid = 77, .exitcode = -9, .task = "cube", .attempts = 3}); });
   try {
     std::rethrow_exception(error);
   } catch (const WorkerDied& death) {
@@ -166,7 +166,7 @@ TEST(Failure, WorkerDeathsKeepTheirFields) {
     EXPECT_EQ(death.exitcode(), -9);
     EXPECT_EQ(death.task(), "cube");
     EXPECT_EQ(death.attempts(), 3U);
-    EXPECT_STREQ(death.what(), WorkerDied(77, -9, "cube", 3).what());
+    EXPECT_STREQ(death.what(), WorkerDied({.pid = 77, .exitcode = -9, .task = "cube", .attempts = 3}).what());
   }
 }
 

@@ -243,7 +243,7 @@ TEST(Ring, ExactlyOneSideWinsAFrame) {
   std::array<std::size_t, 2> wins{};
   for (int round = 0; round < num_rounds; ++round) {
     for (std::size_t i = 0; i < num_frames; ++i)
-      new (ring.data.data() + i * 64) FrameHeader{.words = 0, .state{1}, .segments = 0, .reserved = 0};
+      new (ring.data.data() + i * 64) FrameHeader{.words = 0, .state{1}, .segments = 0, .stop{0}};
     std::array<bool, num_frames> revoked{};
     board.round.fetch_add(1);
     for (std::size_t i = 0; i < num_frames; ++i) revoked[i] = take(i, FrameState::revoked);

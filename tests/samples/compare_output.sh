@@ -17,8 +17,9 @@ shown() {
 }
 
 normalize() {
-  sed -E -e 's/pid [0-9]+/pid N/g' -e 's/Process-[0-9]+/Process-N/g' -e 's/worker process [0-9]+/worker process N/g' \
-    -e 's/: [0-9]+\.[0-9]+ s$/: T s/' -e 's/@[A-Z]/@W/g' -e 's/task (.*) #[0-9]+/task \1 #N/' |
+  sed -E -e 's/pid [0-9]+/pid N/g' -e 's/Process-[0-9]+/Process-N/g' -e 's/worker [0-9]+ ended/worker N ended/g' \
+    -e 's/: [0-9]+\.[0-9]+ s$/: T s/' -e 's/@[A-Z]/@W/g' -e 's/ #[0-9]+/ #N/g' \
+    -e 's/for [0-9]+ [mu]s/for T/g' -e 's/[0-9]+ MiB/N MiB/g' |
     sort_indented
 }
 

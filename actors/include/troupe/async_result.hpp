@@ -5,6 +5,7 @@
 
 #include <troupe/completion.hpp>
 #include <troupe/error.hpp>
+#include <troupe/submission.hpp>
 #include <troupe/task_call.hpp>
 
 #include <chrono>
@@ -103,6 +104,12 @@ class AsyncResult {
     if (!ready()) throw ValueError("the result is not ready: call wait() before successful()");
     return !Source::failed(*state_);
   }
+
+  /// Ends the task if no worker has begun it: it fails with Cancelled. Returns whether it does; false when it has ended,
+  /// or runs and is left alone. With `{.force = true}` a running one is ended too: it can look at
+  /// this_task::stop_requested() for `grace`, then its worker is killed; its result is Cancelled in any case. For maps
+  /// that goes for every chunk. Never blocks for longer than the pool needs to look.
+  bool cancel(CancelOptions options = {}) const { return detail::cancel(*state_, options); }
 
   /// Suspends a coroutine until the task has ended; it goes on on the callback thread.
   /// Errors: as get; AssertionError when another coroutine waits for this result already.

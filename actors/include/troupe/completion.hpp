@@ -7,6 +7,7 @@
 #include <troupe/arena.hpp>
 #include <troupe/bell.hpp>
 #include <troupe/ref.hpp>
+#include <troupe/task_options.hpp>
 #include <troupe/wire_message.hpp>
 
 #include <atomic>
@@ -37,17 +38,22 @@ class Completion : public Shared {
   /// Runs `next` on the callback thread once this is ready. Errors: AssertionError when one is set already; OSError
   /// when the callback thread cannot be started.
   void then(std::function<void()> next);
+  /// Runs `callback` on the callback thread before this gets ready. Only before the task is submitted; once.
+  /// Errors: OSError when the callback thread cannot be started.
+  void set_callback(std::function<void()> callback);
+  PoolCore& core() const noexcept { return *core_.get(); }
 
  protected:
   ~Completion() override;
-  /// Makes this ready and wakes who waits. Called by the supervisor, once.
+  /// Runs the callback if there is one, then makes this ready and wakes who waits. Called by the supervisor, once.
   void complete();
   /// Makes this not ready again. Only for completions that stand for "something arrived".
   void rearm() noexcept { state_.fetch_and(~(ready_bit | waited_bit), std::memory_order_acq_rel); }
-  PoolCore& core() const noexcept { return *core_.get(); }
-
  private:
   friend class WaitingRoom;
+  void make_ready();
+  void run_callback() noexcept;
+
   static constexpr std::uint32_t ready_bit = 1;
   static constexpr std::uint32_t waited_bit = 2;     // somebody sleeps until this is ready
   static constexpr std::uint32_t continued_bit = 4;  // next_ is set
@@ -56,6 +62,7 @@ class Completion : public Shared {
   std::atomic<std::uint32_t> state_{0};
   Ref<PoolCore> core_;
   std::unique_ptr<std::function<void()>> next_;
+  std::unique_ptr<std::function<void()>> callback_;
 };
 
 class TaskRecord;
@@ -75,6 +82,17 @@ class TaskRecord final : public Completion {
   /// `words` and `segments` are the encoded Task; the blocks of `segments` belong to the record from now on.
   static Ref<TaskRecord> create(Ref<PoolCore> core, std::uint64_t id, std::span<const std::uint64_t> words,
                                 std::vector<SegmentRef> segments, Ref<TaskListener> listener);
+  /// Says how the task is to be run. Before it is submitted.
+  void set_options(Ref<SharedOptions> options, Deadline deadline);
+  /// Null: none, all defaults.
+  const TaskOptions* options() const noexcept { return extras_ && extras_->options ? &extras_->options->options : nullptr; }
+  /// When it must have ended.
+  Deadline deadline() const noexcept { return extras_ ? extras_->deadline : no_deadline; }
+  /// Whether there is anything about it that most tasks have not: options, a deadline, a cancel.
+  bool has_rules() const noexcept { return extras_ && (extras_->options || extras_->deadline != no_deadline || extras_->cancelled); }
+  /// Whether the result or an error is there; ready() may come later, after a callback. Thread: actor.
+  bool has_ended() const noexcept { return ended_; }
+  int priority() const noexcept { return options() != nullptr ? options()->priority : 0; }
 
   std::uint64_t id() const noexcept { return id_; }
   /// The message: the task until ready, the result afterwards.
@@ -83,6 +101,14 @@ class TaskRecord final : public Completion {
 
   /// How often a worker was given the task and began it.
   std::uint32_t attempts = 0;
+  /// How its workers died. Thread: actor (the supervisor).
+  std::vector<DeathRecord>& deaths() { return extras().deaths; }
+  /// Whether somebody has cancelled it although it was running. Thread: actor.
+  bool is_cancelled() const noexcept { return extras_ && extras_->cancelled; }
+  void set_cancelled() { extras().cancelled = true; }
+  /// What it counts against PoolOptions::max_pending_bytes.
+  std::size_t message_bytes() const noexcept;
+  void set_counted(std::size_t bytes) { extras().counted_bytes = bytes; }
   /// Link of the queue that the record is in.
   TaskRecord* next_in_queue = nullptr;
 
@@ -105,6 +131,11 @@ class TaskRecord final : public Completion {
     std::vector<SegmentRef> segments;
     std::shared_ptr<ArenaView> arena;  // of a result's segments; null while they are the task's
     std::exception_ptr error;
+    Ref<SharedOptions> options;
+    Deadline deadline = no_deadline;
+    std::vector<DeathRecord> deaths;
+    bool cancelled = false;
+    std::size_t counted_bytes = 0;  // against PoolOptions::max_pending_bytes
   };
 
   TaskRecord(Ref<PoolCore> core, std::uint64_t id, Ref<TaskListener> listener, std::size_t capacity);
@@ -122,6 +153,7 @@ class TaskRecord final : public Completion {
   std::uint32_t num_words_ = 0;
   std::uint32_t capacity_;  // words behind this object
   bool failed_ = false;
+  bool ended_ = false;
 };
 
 /// All tasks of one map: ready when the last of them has ended.

@@ -15,7 +15,7 @@ namespace troupe::detail {
 class TaskBuilder {
  public:
   /// Errors: ValueError when the pool is not running.
-  explicit TaskBuilder(PoolCore& core);
+  explicit TaskBuilder(PoolCore& core, SharedOptions* options = nullptr);
 
   MessageWriter& message() noexcept { return message_; }
   std::uint64_t id() const noexcept { return id_; }
@@ -24,6 +24,7 @@ class TaskBuilder {
 
  private:
   PoolCore& core_;
+  SharedOptions* options_;
   Scratch scratch_;
   MessageWriter message_;
   std::uint64_t id_ = 0;
@@ -45,13 +46,23 @@ class PoolVisit {
 };
 
 /// Hands tasks to the supervisor; they run in this order as far as workers are free.
-/// Thread: any. Errors: ValueError when the pool is not running.
+/// Thread: any. Blocks: while the pool has as much to do as its options allow, unless those say otherwise.
+/// Errors: ValueError when the pool is not running; Full.
 void submit(PoolCore& core, Ref<TaskRecord> task);
+/// The same, but gives the task up and returns false where submit would wait or throw Full.
+bool try_submit(PoolCore& core, Ref<TaskRecord> task);
 /// Hands over all tasks of a group; a group without tasks is ready at once. Errors: ValueError, and nothing is done
 /// then.
 void submit_group(PoolCore& core, TaskGroup& group, std::vector<Ref<TaskRecord>> tasks);
 /// Throws ValueError unless the pool takes tasks.
 void require_running(const PoolCore& core);
+
+/// Errors: ValueError for 0. Returns it.
+std::size_t checked_chunksize(std::size_t chunksize);
+
+/// Ends tasks that were not begun, with `force` also others. Returns whether any is ended by this.
+bool cancel(TaskRecord& task, const CancelOptions& options);
+bool cancel(TaskGroup& group, const CancelOptions& options);
 
 /// How many workers the pool keeps.
 std::size_t num_workers(const PoolCore& core) noexcept;

@@ -8,6 +8,7 @@
 #include <troupe/start_method.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -35,6 +36,13 @@ struct LaunchSpec {
   std::function<void()> closure{};
 };
 
+/// How a process ended.
+struct ChildEnd {
+  int exitcode = 0;  ///< >= 0: its exit status, < 0: minus the signal number
+  bool dumped_core = false;
+  std::uint64_t peak_resident_bytes = 0;  ///< most memory that it had in use; 0: unknown
+};
+
 /// One process that this process started. Destroying it neither ends nor waits for the process, which is still joined
 /// or terminated at the end of the Runtime. Movable. Thread: any.
 ///
@@ -60,6 +68,8 @@ class Child {
   /// How the process ended: >= 0 its exit status, < 0 minus the signal number; empty while it runs. Never blocks.
   /// 255 if somebody else has taken the status of a forked process (waitpid(-1), or SIGCHLD ignored).
   std::optional<int> poll_exitcode() const;
+  /// The same with what else is known about the end.
+  std::optional<ChildEnd> poll_end() const;
   /// Waits for the end. Blocks: until then or `deadline`; empty when that came first.
   std::optional<int> wait(Deadline deadline) const;
   /// Sends a signal; nothing happens if the process has ended. Errors: OSError if it is not allowed.

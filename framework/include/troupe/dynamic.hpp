@@ -87,12 +87,6 @@ class Dynamic {
 
   /// An exception; the members of wire::Error.
   struct Failure {
-    struct Death {
-      std::int32_t pid = 0;
-      std::int32_t exitcode = 0;
-      std::uint32_t attempts = 0;
-      bool operator==(const Death&) const = default;
-    };
     std::uint32_t code = 0;
     std::uint8_t kind = 0;
     std::string type;
@@ -102,7 +96,7 @@ class Dynamic {
     std::string process;
     std::int32_t pid = 0;
     std::string task;
-    std::optional<Death> death;
+    std::optional<DeathRecord> death;
     bool operator==(const Failure&) const = default;
   };
 

@@ -5,6 +5,7 @@
 /// multiprocessing; the kinship is that of its documentation: TimeoutError, AuthenticationError and BufferTooShort are
 /// ProcessErrors, BrokenBarrierError is a RuntimeError. docs/semantics.md "Errors" has the table.
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
@@ -46,6 +47,7 @@ enum class ErrorCode : std::uint32_t {
   attribute_error = 19,
   index_error = 20,
   key_error = 21,
+  quarantined = 22,
 };
 
 /// The name of an error class, as in "TimeoutError". Thread: any. Errors: none; an unknown code reads "Error".
@@ -124,6 +126,8 @@ TROUPE_DEFINE_ERROR(RemoteError, Error, remote_error, failed);
 TROUPE_DEFINE_ERROR(CodecError, ValueError, codec_error, failed);
 /// The task will not run: its pool was terminated, or it was cancelled before it began.
 TROUPE_DEFINE_ERROR(Cancelled, Error, cancelled, failed);
+/// The task has killed so many workers that it is not tried again; what() lists the deaths.
+TROUPE_DEFINE_ERROR(Quarantined, ProcessError, quarantined, failed);
 
 #undef TROUPE_DEFINE_ERROR
 
@@ -143,22 +147,39 @@ class OSError : public Error {
   int errno_value_;
 };
 
+/// How a worker ended.
+struct DeathRecord {
+  pid_t pid = 0;
+  int exitcode = 0;                        ///< >= 0 the exit status, < 0 minus the signal number
+  bool dumped_core = false;
+  std::uint64_t peak_resident_bytes = 0;   ///< most memory that it had in use; 0: unknown
+  std::string task = {};                   ///< name of the task that it ran, empty: none
+  std::uint64_t task_id = 0;               ///< its number in the pool, 0: none
+  std::string arguments = {};              ///< of the task, in short
+  std::chrono::nanoseconds ran_for{0};     ///< how long the task had run
+  unsigned attempts = 0;                   ///< how often the task had been begun, this time included
+  unsigned restarts = 0;                   ///< how often the worker's place in the pool had been filled anew before
+  std::string reason = {};                 ///< why the pool killed it; empty: it did not
+  bool operator==(const DeathRecord&) const = default;
+};
+
+/// "worker 4711 ended with signal 9 (SIGKILL) while it ran square #3 (7) for 12 ms, ...". Thread: any.
+std::string describe(const DeathRecord& death);
+
 /// The worker that ran the task ended before the task did. Only that task fails; the pool replaces the worker.
 class WorkerDied : public ProcessError {
  public:
-  /// `exitcode`: >= 0 the exit status, < 0 minus the signal number. `attempts`: times the task was started, 1 or more.
-  WorkerDied(pid_t pid, int exitcode, const std::string& task, unsigned attempts, const std::string& text = "");
+  /// `text`: what() says; empty: what the record tells.
+  explicit WorkerDied(DeathRecord death, const std::string& text = "");
 
-  pid_t pid() const noexcept { return pid_; }
-  int exitcode() const noexcept { return exitcode_; }
-  const std::string& task() const noexcept { return task_; }
-  unsigned attempts() const noexcept { return attempts_; }
+  const DeathRecord& record() const noexcept { return death_; }
+  pid_t pid() const noexcept { return death_.pid; }
+  int exitcode() const noexcept { return death_.exitcode; }
+  const std::string& task() const noexcept { return death_.task; }
+  unsigned attempts() const noexcept { return death_.attempts; }
 
  private:
-  pid_t pid_;
-  int exitcode_;
-  std::string task_;
-  unsigned attempts_;
+  DeathRecord death_;
 };
 
 /// "exit code 3" or "signal 9 (SIGKILL)". Thread: any.

@@ -43,6 +43,11 @@ void encode_exception(std::exception_ptr error, std::string_view task, wire::Err
 /// Errors: none; what cannot be read gives a CodecError to throw, what is not known here a RemoteError.
 std::exception_ptr decode_exception(wire::Error::Reader in);
 
+/// What a death record looks like between processes; the task's name stands in the error that it belongs to.
+/// Thread: any.
+void encode_death(const DeathRecord& death, wire::Death::Builder out);
+DeathRecord decode_death(wire::Death::Reader in);
+
 /// Where `error` arose, null if in this process. Thread: any. Valid as long as `error`.
 const RemoteOrigin* remote_origin(const std::exception& error) noexcept;
 
@@ -92,6 +97,9 @@ std::exception_ptr make_remote(E error, const std::string& text, RemoteOrigin or
 using MakeException = std::exception_ptr (*)(const std::string& text, std::error_code code, RemoteOrigin origin);
 
 void add_exception(const std::type_info& type, const char* name, MakeException make);
+
+/// What the class is called on the wire.
+std::string exception_name_of(const std::type_info& type);
 
 }  // namespace detail
 

@@ -61,6 +61,8 @@ class CallbackThread {
   /// Runs `callback` soon; never, after the end of the Runtime. An exception that leaves it is printed to stderr and
   /// harms nothing. Errors: OSError when the thread cannot be made; AssertionError without a Runtime.
   static void post(std::function<void()> callback);
+  /// Whether the calling thread is this process's callback thread.
+  static bool is_current() noexcept;
   /// Runs what is queued, then ends the thread, if there is one. Called from a callback (which calls std::exit) it
   /// does not wait. Part of the end of the Runtime.
   static void stop();

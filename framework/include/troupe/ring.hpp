@@ -33,7 +33,7 @@ struct FrameHeader {
   std::uint32_t words = 0;
   std::atomic<std::uint32_t> state{0};
   std::uint32_t segments = 0;
-  std::uint32_t reserved = 0;
+  std::atomic<std::uint32_t> stop{0};  ///< set when the frame's work is not wanted any more
 };
 static_assert(sizeof(FrameHeader) == 16 && sizeof(SegmentRef) == 24);
 
