@@ -47,8 +47,8 @@ void Supervisor::start_worker(WorkerSlot& slot) {
 void Supervisor::on_started(WorkerSlot& slot, PoolCore::Launched launched) {
   slot.starting = false;
   adopt_worker(slot, std::move(launched));
-  if (terminated_) {
-    send_signal(*slot.child, SIGKILL);
+  if (ending()) {
+    send_signal(*slot.child, SIGKILL);  // it was on its way when the others were told to end, and has got nothing
   } else {
     take_back_from_held_up();
     feed_workers();
