@@ -53,7 +53,7 @@ void Supervisor::on_started(WorkerSlot& slot, PoolCore::Launched launched) {
   if (terminated_) {
     send_signal(*slot.child, SIGKILL);
   } else if (stopping_) {
-    tell_to_stop(slot);
+    tell_to_stop(slot);  // it was on its way when the others were
   } else {
     if (slot.number >= core_.num_workers()) retire(slot);
     check_memory_soon();
@@ -67,7 +67,7 @@ void Supervisor::on_start_failed(WorkerSlot& slot, const StartFailure& failure) 
   slot.starting = false;
   if (ending()) return check_all_gone();
   if (++failed_starts_ >= most_failed_starts && !has_ready_workers()) return give_up(failure.error);
-  start_worker(slot);
+  if (slot.number < core_.num_workers()) start_worker(slot);
 }
 
 void Supervisor::on_exit(WorkerSlot& slot) {

@@ -138,6 +138,29 @@ TEST(PoolFaults, AnIdleWorkerThatIsKilledIsReplaced) {
   expect_works(pool, 2);
 }
 
+// The replacement of the worker that took the last task along comes when all others have been told to end.
+TEST(PoolFaults, AClosedPoolEndsWhenItsLastTaskDies) {
+  for (const int workers : {1, 3}) {
+    Pool pool{workers};
+    const auto last = pool.apply_async([] {
+      ::raise(SIGSTOP);
+      ::raise(SIGKILL);
+    });
+    const auto pids = pool.worker_pids();
+    pid_t stopped = 0;
+    ASSERT_TRUE(comes_true([&] {
+      for (const pid_t pid : pids)
+        if (troupe::test::process_state(pid) == 'T') stopped = pid;
+      return stopped != 0;
+    }));
+    pool.close();
+    ::kill(stopped, SIGCONT);
+    EXPECT_THROW(last.get(20s), WorkerDied);
+    EXPECT_TRUE(pool.join(20s));
+    EXPECT_TRUE(pool.worker_pids().empty());
+  }
+}
+
 pid_t parent_of(pid_t pid) {
   std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
   std::string text;
