@@ -17,7 +17,7 @@ namespace {
 
 /// So many workers in a row that end before they are ready mean that none ever will be.
 constexpr unsigned most_failed_starts = 8;
-/// Pause before the next try when a worker could not be started, doubled each time up to 64 times as long.
+/// Pause before the next try when a worker could not be started, doubled each time up to 8 times as long.
 constexpr auto first_retry_pause = std::chrono::milliseconds{20};
 /// Between SIGTERM and SIGKILL: long enough for a handler that tidies up, short enough for "now".
 constexpr auto terminate_grace = std::chrono::milliseconds{500};
@@ -35,7 +35,7 @@ void Supervisor::adopt_worker(WorkerSlot& slot, PoolCore::Launched launched) {
 // Launching blocks for a fraction of a millisecond, which a handler must not: the pump does it.
 void Supervisor::start_worker(WorkerSlot& slot) {
   slot.starting = true;
-  const unsigned pauses = std::min(failed_starts_, 6U);
+  const unsigned pauses = std::min(failed_starts_, 3U);
   const auto pause = failed_starts_ == 0 ? first_retry_pause * 0 : first_retry_pause * (1U << pauses);
   Pump::instance().call_at(std::chrono::steady_clock::now() + pause, [core = Ref<PoolCore>::share(&core_), &slot] {
     const auto number = static_cast<std::int64_t>(slot.number);

@@ -139,7 +139,10 @@ class Worker final : public Actor {
       channel_.slot.shared().busy_since.store(now_.time_since_epoch().count(), std::memory_order_relaxed);
       const auto thunk = reinterpret_cast<TaskThunk>(
           find_thunk(ThunkKind::task, {.offset = task.getThunk(), .module = task.getModule()}));
-      answer(id, [&](wire::Result::Builder result) { thunk(task, result); });
+      answer(id, [&](wire::Result::Builder result) {
+        const UserCodeScope user_code;
+        thunk(task, result);
+      });
       if (id == 0) channel_.slot.shared().started.store(1, std::memory_order_release);
     } catch (...) {
       fail(frame, id, std::current_exception());

@@ -87,6 +87,8 @@ class RunLoop final : public caf::execution_unit {
     running_ = false;
   }
 
+  bool* running() noexcept { return &running_; }
+
   static RunLoop& of_this_thread() { return ThreadStorage<RunLoop>::get(); }
 
  private:
@@ -171,6 +173,11 @@ class Cell final : public caf::monitorable_actor, public caf::resumable {
 caf::actor_control_block* block(void* cell) { return static_cast<caf::actor_control_block*>(cell); }
 
 }  // namespace
+
+UserCodeScope::UserCodeScope() noexcept
+    : running_(RunLoop::of_this_thread().running()), was_running_(std::exchange(*running_, false)) {}
+
+UserCodeScope::~UserCodeScope() { *running_ = was_running_; }
 
 ActorRef::ActorRef(std::unique_ptr<Actor> behaviour) {
   detail::require_runtime();

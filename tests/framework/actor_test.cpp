@@ -131,6 +131,23 @@ TEST(Actor, LongChainsOfPostsNeedNoStack) {
   EXPECT_EQ(count, rounds(1'000'000) + 1);
 }
 
+// A task that runs in a worker's handler waits for actors of its own.
+TEST(Actor, UserCodeInAHandlerRunsOthersAtOnce) {
+  std::vector<std::string> seen;
+  const ActorRef other = start([&](Mail&) { seen.emplace_back("other"); });
+  const ActorRef outer = start([&](Mail&) {
+    {
+      const UserCodeScope user_code;
+      other.post(mail(1));
+      seen.emplace_back("after user code's post");
+    }
+    other.post(mail(2));
+    seen.emplace_back("after the handler's post");
+  });
+  outer.post(mail(1));
+  EXPECT_EQ(seen, (std::vector<std::string>{"other", "after user code's post", "after the handler's post", "other"}));
+}
+
 TEST(Actor, ActorsThatPostToEachOtherFromManyThreadsNeitherLoseMailNorLockUp) {
   constexpr std::size_t num_actors = 3;
   const std::int64_t num_mails = rounds(10'000);

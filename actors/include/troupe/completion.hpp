@@ -47,11 +47,12 @@ class Completion : public Shared {
   ~Completion() override;
   /// Runs the callback if there is one, then makes this ready and wakes who waits. Called by the supervisor, once.
   void complete();
+  /// The same without callback.
+  void make_ready();
   /// Makes this not ready again. Only for completions that stand for "something arrived".
   void rearm() noexcept { state_.fetch_and(~(ready_bit | waited_bit), std::memory_order_acq_rel); }
  private:
   friend class WaitingRoom;
-  void make_ready();
   void run_callback() noexcept;
 
   static constexpr std::uint32_t ready_bit = 1;
@@ -167,8 +168,8 @@ class TaskGroup final : public TaskListener {
   void task_ended(TaskRecord& task) override;
   /// The task that failed first, null if none did. Only when ready.
   TaskRecord* first_failure() const noexcept { return first_failure_; }
-  /// Makes a group of no tasks ready.
-  void complete_empty() { complete(); }
+  /// Makes a group of no tasks ready; there is nothing to call back about.
+  void complete_empty() { make_ready(); }
 
  private:
   std::size_t left_;

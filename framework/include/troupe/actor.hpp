@@ -32,6 +32,20 @@ class Actor {
   virtual void receive(Mail& mail) = 0;
 };
 
+/// Lives where a handler runs user code: posts from there run their actors at once, as they do outside of handlers, so
+/// that user code can wait for them. Thread: caller.
+class UserCodeScope {
+ public:
+  UserCodeScope() noexcept;
+  ~UserCodeScope();
+  UserCodeScope(const UserCodeScope&) = delete;
+  UserCodeScope& operator=(const UserCodeScope&) = delete;
+
+ private:
+  bool* running_;
+  bool was_running_;
+};
+
 /// Names a running actor; the actor ends when its last ActorRef is gone. Thread: any.
 class ActorRef {
  public:

@@ -1,0 +1,163 @@
+// Callbacks: on the callback thread, once, before the result is ready.
+
+#include <troupe/error.hpp>
+#include <troupe/pool.hpp>
+
+#include "support/pools.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <exception>
+#include <future>
+#include <semaphore>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+using troupe::Pool;
+using troupe::test::square;
+
+int fail(int x) { throw std::out_of_range("no " + std::to_string(x)); }
+
+class PoolCallback : public testing::Test {
+ protected:
+  void TearDown() override { pool.terminate(); }
+  Pool pool{2};
+};
+
+TEST_F(PoolCallback, GetsTheResultOnceBeforeTheResultIsReady) {
+  std::atomic<int> calls{0};
+  int got = 0;
+  std::thread::id thread;
+  const auto result = pool.callback([&](int y) {
+                            got = y;
+                            thread = std::this_thread::get_id();
+                            ++calls;
+                          })
+                          .apply_async(square, 7);
+  result.wait();
+  EXPECT_EQ(got, 49);
+  EXPECT_EQ(calls, 1);
+  EXPECT_NE(thread, std::this_thread::get_id());
+  EXPECT_EQ(result.get(), 49);
+}
+
+TEST_F(PoolCallback, TheResultIsNotReadyWhileItsCallbackRuns) {
+  std::binary_semaphore running{0}, may_end{0};
+  const auto result = pool.callback([&](int) {
+                            running.release();
+                            may_end.acquire();
+                          })
+                          .apply_async(square, 2);
+  ASSERT_TRUE(running.try_acquire_for(20s));
+  EXPECT_FALSE(result.ready());
+  EXPECT_FALSE(result.wait(10ms));
+  EXPECT_EQ(pool.apply(square, 3), 9);  // a callback that blocks delays callbacks only
+  may_end.release();
+  EXPECT_EQ(result.get(), 4);
+}
+
+TEST_F(PoolCallback, ErrorsGoToTheErrorCallbackAndNowhereElse) {
+  std::string text;
+  bool called = false;
+  const auto result = pool.callback([&](int) { called = true; })
+                          .error_callback([&](const std::exception& error) { text = error.what(); })
+                          .apply_async(fail, 3);
+  EXPECT_THROW(result.get(), std::out_of_range);
+  EXPECT_EQ(text, "no 3");
+  EXPECT_FALSE(called);
+  std::exception_ptr pointer;
+  pool.error_callback([&](const std::exception_ptr& error) { pointer = error; }).apply_async(fail, 4).wait();
+  EXPECT_THROW(std::rethrow_exception(pointer), std::out_of_range);
+}
+
+TEST_F(PoolCallback, AMapCallsOnceWithAllResults) {
+  std::vector<int> got;
+  int calls = 0;
+  const auto store = pool.callback([&](const std::vector<int>& all) { got = all, ++calls; });
+  EXPECT_EQ(store.map_async(square, std::vector{1, 2, 3}, 1).get(), (std::vector{1, 4, 9}));
+  EXPECT_EQ(got, (std::vector{1, 4, 9}));
+  EXPECT_EQ(calls, 1);
+  store.map_async(square, std::vector<int>{}).wait();
+  EXPECT_EQ(calls, 1);  // nothing was mapped
+}
+
+TEST_F(PoolCallback, OneThatThrowsHarmsNothing) {
+  const auto result = pool.callback([](int) { throw std::runtime_error("oops"); }).apply_async(square, 5);
+  EXPECT_EQ(result.get(), 25);
+  EXPECT_EQ(pool.apply(square, 6), 36);
+}
+
+TEST_F(PoolCallback, MayUseThePool) {
+  int sum = 0;
+  const auto result = pool.callback([&](int y) { sum = y + pool.apply(square, 10); }).apply_async(square, 1);
+  result.wait();
+  EXPECT_EQ(sum, 101);
+}
+
+TEST_F(PoolCallback, MayNotWaitForAResultWithACallbackOrJoin) {
+  std::promise<bool> waits, joins;
+  const auto other = pool.callback([](int) {}).apply_async([](int x) { return std::this_thread::sleep_for(50ms), x; }, 1);
+  pool.callback([&](int) {
+        try {
+          other.get();
+          waits.set_value(true);
+        } catch (const troupe::AssertionError&) {
+          waits.set_value(false);
+        }
+        try {
+          pool.join();
+          joins.set_value(true);
+        } catch (const troupe::AssertionError&) {
+          joins.set_value(false);
+        }
+      })
+      .apply_async(square, 1);
+  EXPECT_FALSE(waits.get_future().get());
+  EXPECT_FALSE(joins.get_future().get());
+}
+
+TEST_F(PoolCallback, JoinWaitsForCallbacksAfterClose) {
+  std::atomic<int> calls{0};
+  std::binary_semaphore may_end{0};
+  for (int i = 0; i < 10; ++i)
+    pool.callback([&](int) {
+          if (calls == 0) may_end.acquire();
+          ++calls;
+        })
+        .apply_async(square, i);
+  pool.close();
+  EXPECT_FALSE(pool.join(100ms));
+  may_end.release();
+  pool.join();
+  EXPECT_EQ(calls, 10);
+}
+
+// What a callback refers to may go after the pool.
+TEST_F(PoolCallback, NoneBeginsAfterTerminateAndJoin) {
+  std::atomic<int> calls{0};
+  std::binary_semaphore running{0}, may_end{0};
+  std::vector<troupe::AsyncResult<int>> results;
+  for (int i = 0; i < 10; ++i)
+    results.push_back(pool.callback([&](int) {
+                            if (++calls > 1) return;
+                            running.release();
+                            may_end.acquire();
+                          })
+                          .apply_async(square, i));
+  ASSERT_TRUE(running.try_acquire_for(20s));
+  pool.terminate();
+  EXPECT_FALSE(pool.join(50ms));
+  may_end.release();
+  pool.join();
+  for (const auto& result : results) result.wait();
+  EXPECT_EQ(calls, 1);
+}
+
+}  // namespace
