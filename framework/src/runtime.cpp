@@ -1,5 +1,6 @@
 #include <troupe/callable.hpp>
 #include <troupe/error.hpp>
+#include <troupe/finalizer.hpp>
 #include <troupe/runtime.hpp>
 
 #include "actor_system.hpp"
@@ -18,6 +19,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <iostream>
+#include <limits>
 #include <pthread.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -152,10 +154,13 @@ void flush_standard_streams() noexcept {
 
 void finish_process() noexcept {
   Self* me = find_self();
-  if (me == nullptr || ending.exchange(true)) return;
+  if (me == nullptr || ending) return;
+  detail::run_finalizers(0);  // while everything still works
+  if (ending.exchange(true)) return;
   try {
     run_end_hooks(*me);
     finish_children(*me);
+    detail::run_finalizers(std::numeric_limits<int>::min());
   } catch (const std::exception& error) {
     std::fprintf(stderr, "troupe: at the end of process %d: %s\n", ::getpid(), error.what());
   }

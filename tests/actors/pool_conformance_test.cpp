@@ -11,11 +11,13 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <exception>
 #include <numeric>
 #include <ranges>
 #include <string>
 #include <thread>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -263,6 +265,31 @@ TEST_P(TestPool, test_resource_warning) {
 }
 
 // --- Rules of the suite ---
+
+// Success calls the callback once with the whole list, failure the error callback once; both before wait() returns.
+TEST_P(TestPool, test_map_async_callbacks) {
+  std::vector<std::vector<int>> results;
+  std::vector<std::string> errors;
+  const auto calls = pool.callback([&](std::vector<int> all) { results.push_back(std::move(all)); })
+                         .error_callback([&](const std::exception& error) { errors.emplace_back(error.what()); });
+  calls.map_async([](int) { return 1; }, numbers(1)).wait();
+  EXPECT_EQ(results, (std::vector<std::vector<int>>{{1}}));
+  calls.map_async([](int x) { return throw troupe::ValueError("no " + std::to_string(x)), x; }, numbers(1)).wait();
+  EXPECT_EQ(results.size(), 1U);
+  EXPECT_EQ(errors, std::vector<std::string>{"no 0"});
+}
+
+// The error that get() throws has been given to the error callback.
+TEST_P(TestPool, test_async_error_callback) {
+  std::string text;
+  const auto result = pool.error_callback([&](const std::exception_ptr& error) {
+                            EXPECT_THROW(std::rethrow_exception(error), troupe::KeyError);
+                            text = "called";
+                          })
+                          .apply_async([](int) -> int { throw troupe::KeyError("k"); }, 1);
+  EXPECT_THROW(result.get(), troupe::KeyError);
+  EXPECT_EQ(text, "called");
+}
 
 TEST_P(TestPool, states_are_running_closed_terminated) {
   EXPECT_THROW(pool.join(), troupe::ValueError);
