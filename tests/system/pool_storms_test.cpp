@@ -12,6 +12,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstddef>
 #include <memory>
@@ -154,6 +155,36 @@ TEST(PoolStorms, APoolThatIsDestroyedInAStormLeavesAnotherAlone) {
   }
   expect_works(stays, 2);
   stays.terminate();
+}
+
+// Deaths meet the end of the last task, the order to end, and replacements on their way.
+TEST(PoolStorms, AClosingPoolEndsWhileItsWorkersAreKilled) {
+  std::minstd_rand random{7};
+  for (int round = 0; round < 40; ++round) {
+    clear_board();
+    const int workers = 1 + round % 5;
+    Pool pool{workers};
+    std::vector<AsyncResult<int>> results;
+    for (int i = 0; i < round % 20; ++i) results.push_back(pool.apply_async(count_run, i));
+    int kills = 0;
+    const auto kill_one = [&] {
+      const auto pids = pool.worker_pids();
+      if (!pids.empty() && ::kill(pids[random() % pids.size()], SIGKILL) == 0) ++kills;
+    };
+    if (round % 2 == 0) kill_one();
+    pool.close();
+    // No more than a pool forgives, should they all die before they are ready.
+    while (!pool.join(std::chrono::microseconds{random() % 500}) && kills < 6) kill_one();
+    EXPECT_TRUE(pool.join(patience));
+    int num_died = 0;
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      const std::string error = thrown_by([&] { EXPECT_EQ(results[i].get(patience), square(static_cast<int>(i))); });
+      EXPECT_TRUE(error == "nothing" || error == "WorkerDied") << error;
+      EXPECT_LE(board.runs[i], 1);
+      num_died += error == "nothing" ? 0 : 1;
+    }
+    EXPECT_LE(num_died, kills);
+  }
 }
 
 }  // namespace
