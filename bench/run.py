@@ -95,6 +95,9 @@ ROWS = [
     Row("pool_imap", "items/s", value=1e6, higher=True),
     Row("pool_map_ints", "items/s", value=100e6, higher=True),
     Row("pool_arg_64mib", "GB/s", value=5, higher=True, limit="memcpy"),
+    # No figure of multiprocessing: a task whose worker is killed never ends there, and its caller waits for ever.
+    Row("pool_crash_to_error", "ms", value=5),
+    Row("pool_crash_to_replacement", "ms", value=20),
     Row("process_start_join", "ms", value=1.0, peer_factor=4, limit="fork_exit_wait"),
     Row("process_start_join_spawn", "ms", peer_factor=4, limit="fork_exec_wait"),
     Row("pool_idle_cpu", "% of a core", value=0.1),
@@ -169,6 +172,11 @@ def open_peers(without_erlang):
     """The peers that this machine has: name -> (command, environment), and what is to be closed in the end."""
     python = "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else sys.executable
     peers = {REFERENCE_PEER: ([python, str(BENCH_DIR / "peers" / "multiprocessing_bench.py")], None)}
+    executor_bench = [python, str(BENCH_DIR / "peers" / "executor_bench.py")]
+    for module in ("concurrent.futures", "loky"):
+        if subprocess.run([python, "-c", f"import {module}"], stdin=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL).returncode == 0:
+            peers[module] = ([*executor_bench, module], None)
     if without_erlang or not (shutil.which("erl") and shutil.which("erlc")):
         return peers, []
     try:

@@ -2,6 +2,7 @@
 // Usage: troupe_bench ROW, for example: troupe_bench pool_apply_hot
 
 #include <troupe/context.hpp>
+#include <troupe/error.hpp>
 #include <troupe/pool.hpp>
 #include <troupe/process.hpp>
 #include <troupe/runtime.hpp>
@@ -9,7 +10,9 @@
 #include "figure.hpp"
 #include "proc_figures.hpp"
 
+#include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <latch>
@@ -17,6 +20,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <sys/mman.h>
 #include <thread>
 #include <unistd.h>
 #include <vector>
@@ -137,6 +141,57 @@ double pool_arg_64mib() {
   return static_cast<double>(data.size()) / bench::median_seconds(11, call) / 1e9;
 }
 
+/// When the last task that crashed did so, in nanoseconds of the steady clock, which all processes share. The memory is
+/// made before main, so that all of them share that, too.
+std::atomic<std::int64_t>& crash_time = *static_cast<std::atomic<std::int64_t>*>(
+    ::mmap(nullptr, sizeof(std::atomic<std::int64_t>), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+
+std::int64_t now_ns() { return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+void crash() {
+  crash_time = now_ns();
+  ::raise(SIGKILL);
+}
+
+double ms_since_crash() { return static_cast<double>(now_ns() - crash_time) / 1e6; }
+
+void expect_crash(troupe::Pool& pool) {
+  try {
+    pool.apply(crash);
+  } catch (const troupe::WorkerDied& error) {
+    return expect(error.exitcode() == -SIGKILL, "exit code of a crash");
+  }
+  expect(false, "a crash without an error");
+}
+
+/// Median of what `measure(pool)` gives, with a pool that is whole and has just run tasks.
+template <class Measure>
+double crash_median(int workers, Measure measure) {
+  ScopedPool pool{workers};
+  std::vector<double> times(100);
+  for (double& time : times) {
+    while (pool.worker_pids().size() < pool.num_workers()) std::this_thread::yield();
+    for (int i = 0; i < 100; ++i) expect(pool.apply(square, 3) == 9, "apply");
+    time = measure(pool);
+  }
+  return bench::median(std::move(times));
+}
+
+double pool_crash_to_error() {
+  return crash_median(num_workers, [](troupe::Pool& pool) {
+    expect_crash(pool);
+    return ms_since_crash();
+  });
+}
+
+double pool_crash_to_replacement() {
+  return crash_median(1, [](troupe::Pool& pool) {
+    expect_crash(pool);
+    expect(pool.apply(square, 3) == 9, "apply after a crash");
+    return ms_since_crash();
+  });
+}
+
 double process_start_join() {
   return 1e3 * bench::median_seconds(100, [] {
            troupe::Process process{nothing};
@@ -209,6 +264,8 @@ constexpr bench::Row rows[] = {
     {"pool_imap", "items/s", pool_imap},
     {"pool_map_ints", "items/s", pool_map_ints},
     {"pool_arg_64mib", "GB/s", pool_arg_64mib},
+    {"pool_crash_to_error", "ms", pool_crash_to_error},
+    {"pool_crash_to_replacement", "ms", pool_crash_to_replacement},
     {"process_start_join", "ms", process_start_join},
     {"process_start_join_spawn", "ms", process_start_join_spawn},
     {"pool_idle_cpu", "% of a core", pool_idle_cpu},

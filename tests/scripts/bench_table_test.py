@@ -54,7 +54,7 @@ class BenchTable(unittest.TestCase):
         for name in ("pool_apply_hot", "pool_apply_parked", "pool_async", "pool_imap", "pool_map_ints",
                      "pool_arg_64mib", "process_start_join", "process_start_join_spawn", "pool_idle_cpu",
                      "worker_private_memory", "queued_task_memory", "pool_async_4_submitters",
-                     "pool_async_16_workers"):
+                     "pool_async_16_workers", "pool_crash_to_error", "pool_crash_to_replacement"):
             self.assertIn(name, printed)
             self.assertLessEqual({"name", "unit", "troupe", "peer", "peer_name", "ratio", "limit", "goal", "met"},
                                  rows[name].keys())

@@ -9,6 +9,7 @@
 #include <troupe/pool.hpp>
 #include <troupe/runtime.hpp>
 
+#include "support/faults.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
 
@@ -35,7 +36,6 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <sys/mman.h>
 #include <sys/types.h>
 #include <thread>
 #include <tuple>
@@ -79,8 +79,7 @@ struct Cell {
 using Ledger = std::array<Cell, num_submitters * jobs_per_round>;
 
 // Made before main, so that the nursery and all workers inherit it.
-Ledger& ledger = *static_cast<Ledger*>(
-    ::mmap(nullptr, sizeof(Ledger), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+Ledger& ledger = troupe::test::make_shared_memory<Ledger>();
 
 // --- Tasks ---
 
@@ -174,7 +173,9 @@ class Submitter {
   }
 
  private:
-  std::uint32_t pick(std::uint32_t below) { return std::uniform_int_distribution<std::uint32_t>{0, below - 1}(random_); }
+  std::uint32_t pick(std::uint32_t below) {
+    return std::uniform_int_distribution<std::uint32_t>{0, below - 1}(random_);
+  }
 
   void with_apply_async() {
     doing_ = "apply_async";
@@ -485,9 +486,7 @@ void soak(const Settings& settings) {
   soak.reset();
   const Footprint left = settled(nursery_and_spare);
 
-  const auto line = [](const char* when, const Footprint& what) {
-    std::printf("%s: %s\n", when, what.text().c_str());
-  };
+  const auto line = [](const char* when, const Footprint& what) { std::printf("%s: %s\n", when, what.text().c_str()); };
   const auto number = [](std::uint64_t value) { return std::to_string(value); };
   std::printf("%s kills, %s tasks, %s died, %s replacements, %.1f s\n", number(counts[0]).c_str(),
               number(counts[1]).c_str(), number(counts[2]).c_str(), number(counts[3]).c_str(), seconds);
