@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <csignal>
-#include <sched.h>
 #include <sstream>
 #include <unistd.h>
 #include <utility>
@@ -260,13 +259,6 @@ std::vector<ProcessRef> active_children() {
   std::vector<ProcessRef> children;
   for (const auto& state : active.states) children.push_back(ProcessRef{state});
   return children;
-}
-
-int cpu_count() noexcept {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1, static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN)));
 }
 
 }  // namespace troupe

@@ -35,8 +35,8 @@ void Supervisor::adopt_worker(WorkerSlot& slot, PoolCore::Launched launched) {
 // Launching blocks for a fraction of a millisecond, which a handler must not: the pump does it.
 void Supervisor::start_worker(WorkerSlot& slot) {
   slot.starting = true;
-  const unsigned pauses = std::min(failed_starts_, 3U);
-  const auto pause = failed_starts_ == 0 ? first_retry_pause * 0 : first_retry_pause * (1U << pauses);
+  // One may have been killed by chance before it was ready; only a second one in a row is a sign.
+  const auto pause = failed_starts_ < 2 ? first_retry_pause * 0 : first_retry_pause * (1U << std::min(failed_starts_, 4U) >> 1U);
   Pump::instance().call_at(std::chrono::steady_clock::now() + pause, [core = Ref<PoolCore>::share(&core_), &slot] {
     const auto number = static_cast<std::int64_t>(slot.number);
     try {
@@ -102,9 +102,10 @@ void Supervisor::replace_worker(WorkerSlot& slot, bool was_ready, int exitcode) 
                   "; does every path to main's Runtime work in a new process?";
     return give_up(std::make_exception_ptr(RuntimeError(core_.name() + why)));
   }
+  stop_workers_when_done();
+  if (ending()) return;
   if (slot.number < core_.num_workers()) start_worker(slot);
   feed_workers();
-  stop_workers_when_done();
 }
 
 // The one task that was running fails or is tried again; what was not begun goes back to the head of the queue, in

@@ -292,8 +292,11 @@ namespace troupe {
 // A worker runs tasks on its one thread; other threads of it are in no task.
 bool this_task::is_running() noexcept { return detail::running.frame != nullptr; }
 std::uint64_t this_task::id() noexcept { return detail::running.id; }
-bool this_task::stop_requested() noexcept {
-  return is_running() && detail::running.frame->stop.load(std::memory_order_relaxed) != 0;
+StopToken this_task::stop_token() noexcept { return StopToken{id()}; }
+bool this_task::stop_requested() noexcept { return stop_token().stop_requested(); }
+bool StopToken::stop_requested() const noexcept {
+  return task_id_ != 0 && task_id_ == detail::running.id &&
+         detail::running.frame->stop.load(std::memory_order_relaxed) != 0;
 }
 Deadline this_task::deadline() noexcept {
   if (detail::running.deadline_ns == 0) return no_deadline;

@@ -29,8 +29,12 @@ using troupe::Pool;
 
 int stop(int x) { return ::raise(SIGSTOP), x; }
 
+void work_while_wanted(troupe::StopToken token) {
+  while (!token.stop_requested()) std::this_thread::yield();
+}
+
 int until_asked(int x) {
-  while (!troupe::this_task::stop_requested()) std::this_thread::yield();
+  work_while_wanted(troupe::this_task::stop_token());
   return x;
 }
 

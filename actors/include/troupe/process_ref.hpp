@@ -100,7 +100,8 @@ std::optional<ProcessRef> parent_process();
 /// Those that this process started by Process::start and that have not ended, in the order of their start.
 /// Thread: any. Never blocks.
 std::vector<ProcessRef> active_children();
-/// How many processors this process may run on; at least 1. Thread: any.
+/// How many processors this process may use by its affinity and its control groups' quota, which counts in full
+/// processors, rounded up; at least 1. Thread: any.
 int cpu_count() noexcept;
 
 }  // namespace troupe

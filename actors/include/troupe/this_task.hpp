@@ -7,16 +7,35 @@
 
 #include <cstdint>
 
-namespace troupe::this_task {
+namespace troupe {
 
-/// Whether this thread runs a pool's task. Never blocks.
+/// Tells a task whether it is still wanted: what std::stop_token is between threads. Thread: any of the worker.
+class StopToken {
+ public:
+  /// One that never says so.
+  StopToken() = default;
+  explicit StopToken(std::uint64_t task_id) noexcept : task_id_(task_id) {}
+  /// Whether the task was cancelled with force: it should end soon, before its worker is killed. What it returns or
+  /// throws does not matter any more. False when the task has ended. Never blocks; costs a load.
+  bool stop_requested() const noexcept;
+
+ private:
+  std::uint64_t task_id_ = 0;
+};
+
+namespace this_task {
+
+/// Whether this process is a worker that has been given a task.
 bool is_running() noexcept;
 /// The task's number in its pool, as in error texts; 0 outside tasks.
 std::uint64_t id() noexcept;
-/// Whether the task was cancelled with force: it should end soon, before its worker is killed. What it returns or throws
-/// does not matter any more. False outside tasks. Never blocks; costs a load.
+/// For what the task calls. Outside tasks one that never says so.
+StopToken stop_token() noexcept;
+/// stop_token().stop_requested().
 bool stop_requested() noexcept;
 /// When the task must have ended (TaskOptions::deadline); no_deadline: never, or not in a task.
 Deadline deadline() noexcept;
 
-}  // namespace troupe::this_task
+}  // namespace this_task
+
+}  // namespace troupe
