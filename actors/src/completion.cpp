@@ -18,7 +18,7 @@ Completion::~Completion() = default;
 bool Completion::wait(Deadline deadline) {
   if (ready()) return true;
   core_->require_ours();
-  if (callback_ && CallbackThread::is_current())
+  if ((state_.load(std::memory_order_relaxed) & callback_bit) != 0 && CallbackThread::is_current())
     throw AssertionError("a callback may not wait for a result that has a callback itself: that one runs after it");
   const WaitingRoom::Visit visit{core_->waiting_room()};
   core_->waiting_room().wait(*this, deadline);
@@ -38,6 +38,7 @@ void Completion::then(std::function<void()> next) {
 void Completion::set_callback(std::function<void()> callback) {
   CallbackThread::start();
   callback_ = std::make_unique<std::function<void()>>(std::move(callback));
+  state_.fetch_or(callback_bit, std::memory_order_relaxed);
 }
 
 void Completion::complete() {

@@ -105,7 +105,7 @@ class Supervisor final : public Actor {
   bool cancel(CancelRequest& request);
   bool cancel_task(const Ref<TaskRecord>& task, const CancelOptions& options);
   void kill_cancelled_task(const Ref<TaskRecord>& task);
-  WorkerSlot* slot_of(const TaskRecord& task) const;
+  WorkerSlot* slot_of(const TaskRecord& task);
   bool take_out(WorkerSlot& slot, const TaskRecord& task);
   void kill_running(WorkerSlot& slot, const TaskRecord& task, const std::exception_ptr& error, const std::string& why);
   void check_memory_soon();

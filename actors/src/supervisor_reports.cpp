@@ -30,6 +30,7 @@ void Supervisor::answer(PoolRequest& request) {
 }
 
 PoolStatistics Supervisor::statistics() {
+  drain_results();
   PoolStatistics all{.done = num_done_,
                      .failed = num_failed_,
                      .cancelled = num_cancelled_,

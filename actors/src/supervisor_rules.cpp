@@ -75,7 +75,9 @@ void Supervisor::check_limits() {
 }
 
 void Supervisor::check_timeout(WorkerSlot& slot) {
-  if (slot.in_flight.empty() || !slot.child || slot.doom) return;
+  if (!slot.child || slot.doom) return;
+  drain_slot(slot);  // see slot_of
+  if (slot.in_flight.empty()) return;
   const InFlight& front = slot.in_flight.front();
   const TaskOptions* options = front.task->options();
   if (options == nullptr || !options->timeout) return;
@@ -91,6 +93,7 @@ void Supervisor::expire(const Ref<TaskRecord>& task) {
     return std::make_exception_ptr(TimeoutError(task_name(task->words()) + " was not done by its deadline: it " + where));
   };
   WorkerSlot* slot = slot_of(*task);
+  if (task->has_ended()) return;
   if (slot == nullptr || take_out(*slot, *task)) return fail_task(*task, error("still waited for a worker"));
   kill_running(*slot, *task, error("was running; its worker was killed"), task_name(task->words()) + " ran past its deadline");
 }
@@ -106,8 +109,8 @@ bool Supervisor::cancel(CancelRequest& request) {
 }
 
 bool Supervisor::cancel_task(const Ref<TaskRecord>& task, const CancelOptions& options) {
-  if (task->has_ended()) return false;
   WorkerSlot* slot = slot_of(*task);
+  if (task->has_ended()) return false;
   if (slot == nullptr || take_out(*slot, *task)) {
     ++num_cancelled_;
     fail_task(*task, std::make_exception_ptr(Cancelled(task_name(task->words()) + " was cancelled before it began")));
@@ -130,12 +133,20 @@ void Supervisor::kill_cancelled_task(const Ref<TaskRecord>& task) {
   if (slot == nullptr) return;
   const std::string why = task_name(task->words()) + " was cancelled while it ran";
   kill_running(*slot, *task, std::make_exception_ptr(Cancelled(why)), why);
+  feed_workers();
 }
 
-WorkerSlot* Supervisor::slot_of(const TaskRecord& task) const {
-  for (const auto& slot : core_.slots())
-    for (const InFlight& entry : slot->in_flight)
-      if (entry.task.get() == &task) return slot.get();
+// The worker that has been given `task` and has not answered; null: none. Takes out answers first: a frame whose answer
+// has come may lie under other frames by now, and only those that stay may be looked at, until something is given.
+WorkerSlot* Supervisor::slot_of(const TaskRecord& task) {
+  const auto is_in = [&](const WorkerSlot& slot) {
+    return std::ranges::any_of(slot.in_flight, [&](const InFlight& entry) { return entry.task.get() == &task; });
+  };
+  for (const auto& slot : core_.slots()) {
+    if (!is_in(*slot)) continue;
+    drain_slot(*slot);
+    return is_in(*slot) ? slot.get() : nullptr;
+  }
   return nullptr;
 }
 
@@ -237,6 +248,7 @@ void Supervisor::check_memory() {
 void Supervisor::check_memory_of(WorkerSlot& slot) {
   const PoolOptions& options = core_.options();
   const std::uint64_t bytes = resident_bytes(slot.pid.load());
+  drain_slot(slot);  // see slot_of
   const auto text = [&](std::uint64_t limit) {
     return std::to_string(bytes >> 20U) + " MiB in use, the limit is " + std::to_string(limit >> 20U) + " MiB";
   };

@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdio>
 #include <utility>
+#include <vector>
 
 namespace troupe::detail {
 
@@ -108,33 +109,35 @@ void Supervisor::replace_worker(WorkerSlot& slot, bool was_ready, int exitcode) 
   feed_workers();
 }
 
-// The one task that was running fails or is tried again; what was not begun goes back to the head of the queue, in
-// order.
+// What was begun fails or is tried again: the task that was running, and more only if the worker had ruined its ring.
+// What was not begun goes back to the head of the queue, in order.
 void Supervisor::settle_tasks_of_dead(WorkerSlot& slot, DeathRecord death) {
-  Ref<TaskRecord> guilty;
+  std::vector<Ref<TaskRecord>> begun;
   while (!slot.in_flight.empty()) {
-    const InFlight entry = std::move(slot.in_flight.back());
+    InFlight entry = std::move(slot.in_flight.back());
     slot.in_flight.pop_back();
-    if (static_cast<FrameState>(entry.frame->state.load()) == FrameState::queued)
-      backlog_.push_front(entry.task);
+    if (entry.has_begun())
+      begun.push_back(std::move(entry.task));
     else
-      guilty = entry.task;
+      backlog_.push_front(std::move(entry.task));
   }
-  if (!guilty && (slot.is_told_to_stop || terminated_)) return;  // it was to end
+  if (begun.empty() && (slot.is_told_to_stop || terminated_)) return;  // it was to end
   if (slot.doom) death.reason = slot.doom->why;
-  if (guilty) {
-    ++guilty->attempts;
-    death.task = task_name(guilty->words());
-    death.task_id = guilty->id();
-    death.arguments = task_arguments(guilty->words());
+  if (begun.empty()) return remember(death);
+  for (const auto& task : begun) {
+    ++task->attempts;
+    death.task = task_name(task->words());
+    death.task_id = task->id();
+    death.arguments = task_arguments(task->words());
     death.ran_for = slot.time_of_front();
-    death.attempts = guilty->attempts;
+    death.attempts = task->attempts;
+    if (task.get() == begun.front().get()) remember(death);
+    if (task->is_cancelled()) ++num_cancelled_;
+    if (slot.doom && slot.doom->task_id == task->id())
+      fail_task(*task, slot.doom->error);
+    else
+      on_death(task, death);
   }
-  remember(death);
-  if (!guilty) return;
-  if (guilty->is_cancelled()) ++num_cancelled_;
-  if (slot.doom && slot.doom->task_id == guilty->id()) return fail_task(*guilty, slot.doom->error);
-  on_death(guilty, death);
 }
 
 // Has the worker end when it has done what it has begun; others take what it has not.

@@ -59,6 +59,7 @@ class Completion : public Shared {
   static constexpr std::uint32_t waited_bit = 2;     // somebody sleeps until this is ready
   static constexpr std::uint32_t continued_bit = 4;  // next_ is set
   static constexpr std::uint32_t claimed_bit = 8;    // next_ is being set
+  static constexpr std::uint32_t callback_bit = 16;  // callback_ was set
 
   std::atomic<std::uint32_t> state_{0};
   Ref<PoolCore> core_;
