@@ -1,0 +1,168 @@
+// The phases of a pool's life that are no phase of a task's way, struck by every kind of fault in pools of several sizes:
+// its initializer, its callbacks, a change of its size, a worker with too much memory. What is not guilty is not affected.
+
+#include <troupe/error.hpp>
+#include <troupe/pool.hpp>
+#include <troupe/process.hpp>
+
+#include "support/faults.hpp"
+#include "support/pools.hpp"
+#include "support/processes.hpp"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <semaphore>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <tuple>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+using namespace troupe::test;
+using troupe::AsyncResult;
+using troupe::Pool;
+using troupe::PoolOptions;
+
+constexpr std::array all_faults{Fault::exception, Fault::alien_exception, Fault::exit_0,  Fault::exit_3,
+                                Fault::abort,     Fault::segfault,        Fault::sigkill, Fault::sigterm};
+
+int commit_and_return(Fault fault) { return commit(fault), 1; }
+
+class PoolFaultPhases : public testing::TestWithParam<std::tuple<Fault, int>> {
+ protected:
+  static Fault fault() { return std::get<0>(GetParam()); }
+  static int workers() { return std::get<1>(GetParam()); }
+  static std::size_t num_workers() { return static_cast<std::size_t>(workers()); }
+
+  /// The error of the guilty task alone.
+  static void expect_guilty(const AsyncResult<int>& guilty) {
+    if (fault() == Fault::exception) {
+      EXPECT_THROW(guilty.get(20s), troupe::ValueError);
+    } else if (fault() == Fault::alien_exception) {
+      EXPECT_THROW(guilty.get(20s), troupe::RemoteError);
+    } else {
+      try {
+        guilty.get(20s);
+        ADD_FAILURE() << "no error";
+      } catch (const troupe::WorkerDied& death) {
+        EXPECT_EQ(death.exitcode(), exitcode_of(fault()));
+      }
+    }
+  }
+  static std::vector<AsyncResult<int>> submit(Pool& pool, int count) {
+    std::vector<AsyncResult<int>> results;
+    for (int i = 0; i < count; ++i) results.push_back(pool.apply_async(square, i));
+    return results;
+  }
+  static void expect_squares(const std::vector<AsyncResult<int>>& results) {
+    for (std::size_t i = 0; i < results.size(); ++i)
+      EXPECT_EQ(results[i].get(20s), static_cast<int>(i * i)) << "task " << i;
+  }
+};
+
+// The pool gives up after a bounded number of workers; what was submitted gets an error that says why.
+TEST_P(PoolFaultPhases, InTheInitializer) {
+  {
+    Pool pool{PoolOptions{.workers = workers(), .initializer = {commit_and_return, fault()}}};
+    const auto results = submit(pool, 20);
+    for (const auto& result : results) EXPECT_THROW(result.get(20s), troupe::RuntimeError);
+    EXPECT_THROW(pool.apply(square, 1), troupe::RuntimeError);
+    pool.close();
+    EXPECT_TRUE(pool.join(20s));
+  }
+  EXPECT_TRUE(troupe::active_children().empty());
+}
+
+// A worker's fault while a callback runs, and the callback's own error, stay where they are.
+TEST_P(PoolFaultPhases, WhileACallbackRuns) {
+  Pool pool{workers()};
+  const auto before = submit(pool, 20);
+  std::binary_semaphore running{0}, may_end{0};
+  const auto called_back = pool.callback([&](int) {
+                                 running.release();
+                                 may_end.acquire();
+                                 throw std::runtime_error("the callback's own");
+                               })
+                               .apply_async(square, 3);
+  ASSERT_TRUE(running.try_acquire_for(20s));
+  const auto guilty = pool.apply_async(commit_and_return, fault());
+  const auto behind = submit(pool, 20);
+  expect_guilty(guilty);
+  expect_squares(before);
+  expect_squares(behind);
+  EXPECT_FALSE(called_back.ready());
+  may_end.release();
+  EXPECT_EQ(called_back.get(20s), 9);
+  expect_works(pool, num_workers());
+  pool.terminate();
+}
+
+TEST_P(PoolFaultPhases, WhileThePoolGrowsAndShrinks) {
+  Pool pool{workers()};
+  std::vector<AsyncResult<int>> guilty;
+  std::vector<std::vector<AsyncResult<int>>> others;
+  for (const int size : {workers() + 3, workers(), workers() + 1}) {
+    others.push_back(submit(pool, 20));
+    guilty.push_back(pool.apply_async(commit_and_return, fault()));
+    pool.resize(size);
+    guilty.push_back(pool.apply_async(commit_and_return, fault()));
+    others.push_back(submit(pool, 20));
+  }
+  for (const auto& one : guilty) expect_guilty(one);
+  for (const auto& some : others) expect_squares(some);
+  expect_works(pool, num_workers() + 1);
+  pool.close();
+  EXPECT_TRUE(pool.join(20s));
+}
+
+TEST_P(PoolFaultPhases, WhileWorkersAreReplacedAllTheTime) {
+  Pool pool{PoolOptions{.workers = workers(), .maxtasksperchild = 2}};
+  const auto before = submit(pool, 20);
+  const auto guilty = pool.apply_async(commit_and_return, fault());
+  const auto behind = submit(pool, 20);
+  expect_guilty(guilty);
+  expect_squares(before);
+  expect_squares(behind);
+  expect_works(pool, num_workers());
+  pool.close();
+  EXPECT_TRUE(pool.join(20s));
+}
+
+std::string cell_name(const testing::TestParamInfo<std::tuple<Fault, int>>& cell) {
+  const auto& [fault, workers] = cell.param;
+  return std::string(fault_names[static_cast<std::size_t>(fault)]) + "_w" + std::to_string(workers);
+}
+INSTANTIATE_TEST_SUITE_P(Faults, PoolFaultPhases,
+                         testing::Combine(testing::ValuesIn(all_faults), testing::Values(1, 2, 5, 13)), cell_name);
+
+class PoolMemoryFault : public testing::TestWithParam<int> {};
+
+int fill_memory(int) {
+  static std::vector<char> all;
+  for (;;) {
+    all.resize(all.size() + (8U << 20U), 1);
+    std::this_thread::sleep_for(2ms);
+  }
+}
+
+TEST_P(PoolMemoryFault, CostsTheGuiltyTaskOnly) {
+  Pool pool{PoolOptions{.workers = GetParam(), .memory_hard_limit = std::uint64_t{80} << 20U}};
+  std::vector<AsyncResult<int>> others;
+  for (int i = 0; i < 20; ++i) others.push_back(pool.apply_async(square, i));
+  const auto guilty = pool.apply_async(fill_memory, 0);
+  for (int i = 20; i < 40; ++i) others.push_back(pool.apply_async(square, i));
+  EXPECT_THROW(guilty.get(20s), troupe::WorkerDied);
+  for (int i = 0; i < 40; ++i) EXPECT_EQ(others[static_cast<std::size_t>(i)].get(20s), i * i);
+  expect_works(pool, static_cast<std::size_t>(GetParam()));
+  pool.terminate();
+}
+
+INSTANTIATE_TEST_SUITE_P(Workers, PoolMemoryFault, testing::Values(1, 2, 5, 13));
+
+}  // namespace
