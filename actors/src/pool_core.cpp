@@ -5,7 +5,6 @@
 #include <troupe/launch.hpp>
 #include <troupe/process.hpp>
 #include <troupe/runtime.hpp>
-#include <troupe/this_task.hpp>
 
 #include "supervisor.hpp"
 #include "worker.hpp"
@@ -48,8 +47,9 @@ PoolOptions complete(PoolOptions options) {
                      "; leave it out for workers that stay");
   if (options.quarantine_after < 1) throw ValueError("quarantine_after must be at least 1: the deaths that it takes");
   if (options.max_pending_tasks == 0 || options.max_pending_bytes == 0)
-    throw ValueError("a pool that may have no pending tasks can run none: max_pending_tasks and max_pending_bytes must be "
-                     "at least 1");
+    throw ValueError(
+        "a pool that may have no pending tasks can run none: max_pending_tasks and max_pending_bytes must be "
+        "at least 1");
   if (options.memory_soft_limit == 0 || options.memory_hard_limit == 0)
     throw ValueError("a worker's memory limit must be more than 0 bytes");
   return options;
@@ -342,87 +342,5 @@ std::vector<pid_t> PoolCore::worker_pids() const {
     if (const pid_t pid = slot->pid.load(); pid != 0) pids.push_back(pid);
   return pids;
 }
-
-// --- The face to Pool's templates ---
-
-void acquire_ref(PoolCore* core) noexcept { core->add_owner(); }
-void release_ref(PoolCore* core) noexcept { core->remove_owner(); }
-
-namespace {
-
-Deadline deadline_of(const SharedOptions* options) {
-  const Deadline inherited = this_task::deadline();
-  if (options == nullptr || !options->options.deadline) return inherited;
-  return std::min(inherited, deadline_after(*options->options.deadline));
-}
-
-}  // namespace
-
-TaskBuilder::TaskBuilder(PoolCore& core, SharedOptions* options)
-    : core_(core), options_(options), message_(scratch_.words(), core.task_arena()) {
-  core.require_running();
-  id_ = core.next_task_id();
-}
-
-Ref<TaskRecord> TaskBuilder::finish(Ref<TaskListener> listener) {
-  const Deadline deadline = deadline_of(options_);
-  if (options_ != nullptr && !options_->options.name.empty())
-    message_.getRoot<wire::Task>().setName(options_->options.name);
-  if (deadline != no_deadline)
-    message_.getRoot<wire::Task>().setDeadline(static_cast<std::uint64_t>(deadline.time_since_epoch().count()));
-  const auto words = message_.first_words();
-  auto task =
-      TaskRecord::create(Ref<PoolCore>::share(&core_), id_, words, message_.take_segments(), std::move(listener));
-  scratch_.set_used(words.size());
-  if (options_ != nullptr || deadline != no_deadline) task->set_options(Ref<SharedOptions>::share(options_), deadline);
-  return task;
-}
-
-PoolVisit::PoolVisit(PoolCore& core) : core_(core) { core_.waiting_room().enter(); }
-PoolVisit::~PoolVisit() { core_.waiting_room().leave(); }
-void PoolVisit::wait(TaskRecord& task) { core_.waiting_room().wait(task, no_deadline); }
-
-void submit(PoolCore& core, Ref<TaskRecord> task) { core.submit(std::move(task)); }
-bool try_submit(PoolCore& core, Ref<TaskRecord> task) { return core.try_submit(std::move(task)); }
-
-void submit_group(PoolCore& core, TaskGroup& group, std::vector<Ref<TaskRecord>> tasks) {
-  core.require_running();
-  if (tasks.empty()) return group.complete_empty();
-  group.tasks = tasks;  // from now on group and tasks own each other, until the tasks have ended
-  if (!core.has_bounds()) return core.submit_all(std::move(tasks));
-  try {
-    for (auto& task : tasks) core.submit_when_room(std::move(task));
-  } catch (...) {
-    group.tasks.clear();  // those that were not submitted would own the group for ever
-    throw;
-  }
-}
-
-std::size_t checked_chunksize(std::size_t chunksize) {
-  if (chunksize == 0) throw ValueError("chunksize must be at least 1; leave it out for a good one");
-  return chunksize;
-}
-
-namespace {
-
-bool cancel_all(PoolCore& core, std::vector<Ref<TaskRecord>> tasks, const CancelOptions& options) {
-  auto request = make_ref<CancelRequest>(std::move(tasks), options);
-  core.ask(request);
-  return request->done;
-}
-
-}  // namespace
-
-bool cancel(TaskRecord& task, const CancelOptions& options) {
-  return cancel_all(task.core(), {Ref<TaskRecord>::share(&task)}, options);
-}
-
-bool cancel(TaskGroup& group, const CancelOptions& options) {
-  return !group.tasks.empty() && cancel_all(group.core(), group.tasks, options);
-}
-
-void require_running(const PoolCore& core) { core.require_running(); }
-
-std::size_t num_workers(const PoolCore& core) noexcept { return core.num_workers(); }
 
 }  // namespace troupe::detail

@@ -30,7 +30,9 @@ std::chrono::nanoseconds pause_before_retry(const Backoff& backoff, std::uint32_
   return std::chrono::nanoseconds(static_cast<std::int64_t>(pause));
 }
 
-std::string milliseconds_text(std::chrono::nanoseconds time) { return std::to_string(time.count() / 1'000'000) + " ms"; }
+std::string milliseconds_text(std::chrono::nanoseconds time) {
+  return std::to_string(time.count() / 1'000'000) + " ms";
+}
 
 }  // namespace
 
@@ -83,19 +85,21 @@ void Supervisor::check_timeout(WorkerSlot& slot) {
   if (options == nullptr || !options->timeout) return;
   const auto time = front.has_begun() ? slot.time_of_front() : std::chrono::nanoseconds{0};
   if (time < *options->timeout) return set_limit_timer(Clock::now() + *options->timeout - time);
-  const std::string why = task_name(front.task->words()) + " ran longer than its timeout of " +
-                          milliseconds_text(*options->timeout);
+  const std::string why =
+      task_name(front.task->words()) + " ran longer than its timeout of " + milliseconds_text(*options->timeout);
   kill_running(slot, *front.task, std::make_exception_ptr(TimeoutError(why + "; its worker was killed")), why);
 }
 
 void Supervisor::expire(const Ref<TaskRecord>& task) {
   const auto error = [&](const char* where) {
-    return std::make_exception_ptr(TimeoutError(task_name(task->words()) + " was not done by its deadline: it " + where));
+    return std::make_exception_ptr(
+        TimeoutError(task_name(task->words()) + " was not done by its deadline: it " + where));
   };
   WorkerSlot* slot = slot_of(*task);
   if (task->has_ended()) return;
   if (slot == nullptr || take_out(*slot, *task)) return fail_task(*task, error("still waited for a worker"));
-  kill_running(*slot, *task, error("was running; its worker was killed"), task_name(task->words()) + " ran past its deadline");
+  kill_running(*slot, *task, error("was running; its worker was killed"),
+               task_name(task->words()) + " ran past its deadline");
 }
 
 // --- Cancel ---
@@ -193,16 +197,16 @@ bool Supervisor::wants_retry(TaskRecord& task, wire::Result::Reader failure) {
 void Supervisor::on_death(const Ref<TaskRecord>& task, const DeathRecord& death) {
   const TaskOptions* options = task->options();
   if (task->is_cancelled()) return fail_task(*task, std::make_exception_ptr(Cancelled(death.task + " was cancelled")));
-  if (options == nullptr || options->retries == 0)
-    return fail_task(*task, std::make_exception_ptr(WorkerDied(death)));
+  if (options == nullptr || options->retries == 0) return fail_task(*task, std::make_exception_ptr(WorkerDied(death)));
   task->deaths().push_back(death);
   if (task->deaths().size() >= core_.options().quarantine_after) {
-    std::string text = death.task + " is quarantined: it has killed " + std::to_string(task->deaths().size()) +
-                       " workers";
+    std::string text =
+        death.task + " is quarantined: it has killed " + std::to_string(task->deaths().size()) + " workers";
     for (const DeathRecord& one : task->deaths()) text += "; " + describe(one);
     return fail_task(*task, std::make_exception_ptr(Quarantined(text)));
   }
-  if (task->attempts > options->retries || ending()) return fail_task(*task, std::make_exception_ptr(WorkerDied(death)));
+  if (task->attempts > options->retries || ending())
+    return fail_task(*task, std::make_exception_ptr(WorkerDied(death)));
   retry_later(task);
 }
 
@@ -211,9 +215,8 @@ void Supervisor::retry_later(const Ref<TaskRecord>& task) {
   const auto pause = pause_before_retry(task->options()->backoff, task->attempts);
   if (pause.count() <= 0) return backlog_.push_back(task);
   resting_.push_back(task);
-  Pump::instance().call_at(Clock::now() + pause, [core = Ref<PoolCore>::share(&core_), task] {
-    core->tell(retry, 0, task);
-  });
+  Pump::instance().call_at(Clock::now() + pause,
+                           [core = Ref<PoolCore>::share(&core_), task] { core->tell(retry, 0, task); });
 }
 
 void Supervisor::retry_now(TaskRecord& task) {

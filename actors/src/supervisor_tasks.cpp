@@ -54,7 +54,9 @@ void Supervisor::receive(Mail& mail) {
     case limits_due: check_limits(); break;
     case memory_due: check_memory(); break;
     case retry: retry_now(static_cast<TaskRecord&>(*mail.object)); break;
-    case kill_cancelled: kill_cancelled_task(Ref<TaskRecord>::share(static_cast<TaskRecord*>(mail.object.get()))); break;
+    case kill_cancelled:
+      kill_cancelled_task(Ref<TaskRecord>::share(static_cast<TaskRecord*>(mail.object.get())));
+      break;
     case asked: answer(static_cast<PoolRequest&>(*mail.object)); break;
     default: break;
   }
@@ -205,7 +207,8 @@ void Supervisor::end_task(WorkerSlot& slot, const Ref<TaskRecord>& task, const F
     if (task->has_ended()) return;
     if (task->is_cancelled()) {
       ++num_cancelled_;
-      return fail_task(*task, std::make_exception_ptr(Cancelled(task_name(task->words()) + " was cancelled while it ran")));
+      return fail_task(*task,
+                       std::make_exception_ptr(Cancelled(task_name(task->words()) + " was cancelled while it ran")));
     }
     if (failed && wants_retry(*task, result)) return;
     forget_deadline(*task);

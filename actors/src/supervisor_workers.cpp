@@ -37,7 +37,8 @@ void Supervisor::adopt_worker(WorkerSlot& slot, PoolCore::Launched launched) {
 void Supervisor::start_worker(WorkerSlot& slot) {
   slot.starting = true;
   // One may have been killed by chance before it was ready; only a second one in a row is a sign.
-  const auto pause = failed_starts_ < 2 ? first_retry_pause * 0 : first_retry_pause * (1U << std::min(failed_starts_, 4U) >> 1U);
+  const auto pause =
+      failed_starts_ < 2 ? first_retry_pause * 0 : first_retry_pause * (1U << std::min(failed_starts_, 4U) >> 1U);
   Pump::instance().call_at(std::chrono::steady_clock::now() + pause, [core = Ref<PoolCore>::share(&core_), &slot] {
     const auto number = static_cast<std::int64_t>(slot.number);
     try {
@@ -97,10 +98,9 @@ void Supervisor::replace_worker(WorkerSlot& slot, bool was_ready, int exitcode) 
   if (broken_) return stop_workers_when_done();
   if (failed_starts_ >= most_failed_starts && !has_ready_workers()) {
     const std::string why =
-        initializer_error_
-            ? ": its initializer fails in every worker: " + describe_exception(initializer_error_)
-            : ": workers end before they are ready, the last one with " + describe_exitcode(exitcode) +
-                  "; does every path to main's Runtime work in a new process?";
+        initializer_error_ ? ": its initializer fails in every worker: " + describe_exception(initializer_error_)
+                           : ": workers end before they are ready, the last one with " + describe_exitcode(exitcode) +
+                                 "; does every path to main's Runtime work in a new process?";
     return give_up(std::make_exception_ptr(RuntimeError(core_.name() + why)));
   }
   stop_workers_when_done();

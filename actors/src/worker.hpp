@@ -15,8 +15,8 @@ namespace troupe::detail {
 
 /// The page that a pool shares with all its workers.
 struct PoolPage {
-  Bell::Word bell;                                ///< rung after every result
-  std::atomic<std::uint32_t> has_initializer;     ///< the first frame of every worker is the initializer's
+  Bell::Word bell;                             ///< rung after every result
+  std::atomic<std::uint32_t> has_initializer;  ///< the first frame of every worker is the initializer's
 };
 
 /// The entry point of worker processes. Descriptors, in order: slot file, pool page, task arena, result arena, eventfd.

@@ -56,9 +56,7 @@ struct InFlight {
     auto expected = static_cast<std::uint32_t>(FrameState::queued);
     return frame->state.compare_exchange_strong(expected, static_cast<std::uint32_t>(FrameState::revoked));
   }
-  bool has_begun() const noexcept {
-    return frame->state.load() != static_cast<std::uint32_t>(FrameState::queued);
-  }
+  bool has_begun() const noexcept { return frame->state.load() != static_cast<std::uint32_t>(FrameState::queued); }
 };
 
 /// Why the pool has killed a worker, and what becomes of the task that it ran.
@@ -111,9 +109,9 @@ class WorkerSlot {
   bool held_up = false;            // see is_held_up
   bool is_leaving = false;         // gets no more tasks, and ends after what it has begun
   bool is_told_to_stop = false;
-  std::optional<Doom> doom;       // set when the pool kills the worker for its task
-  std::int64_t tasks_given = 0;   // to this process
-  std::size_t tasks = 0;          // answered by all processes in this place
+  std::optional<Doom> doom;      // set when the pool kills the worker for its task
+  std::int64_t tasks_given = 0;  // to this process
+  std::size_t tasks = 0;         // answered by all processes in this place
   std::chrono::nanoseconds busy{0};
   unsigned restarts = 0;
 };

@@ -67,9 +67,8 @@ std::optional<ChildEnd> Child::State::poll_own_child() {
   const ProcessEnd seen = reap_pidfd(pidfd.get());
   if (seen.status == ProcessEnd::Status::unknown) return ChildEnd{.exitcode = unknown_exitcode};
   if (seen.status == ProcessEnd::Status::running) return std::nullopt;
-  return ChildEnd{.exitcode = seen.exitcode,
-                  .dumped_core = seen.dumped_core,
-                  .peak_resident_bytes = seen.peak_resident_bytes};
+  return ChildEnd{
+      .exitcode = seen.exitcode, .dumped_core = seen.dumped_core, .peak_resident_bytes = seen.peak_resident_bytes};
 }
 
 std::optional<ChildEnd> Child::State::poll() {

@@ -135,8 +135,8 @@ struct Writer {
 
   void operator()(Dynamic::None) { out.setNone(); }
   template <class T>
-    requires(detail::Number<T> || std::same_as<T, std::string> || std::same_as<T, Dynamic::Bytes>)
-  void operator()(const T& value) {
+  requires(detail::Number<T> || std::same_as<T, std::string> || std::same_as<T, Dynamic::Bytes>) void operator()(
+      const T& value) {
     Codec<T>::encode(value, out);
   }
   template <detail::Number T>

@@ -67,8 +67,7 @@ struct Finalizer::State {
   }
 };
 
-Finalizer::Finalizer(std::function<void()> call, std::optional<int> exit_priority)
-    : state_(std::make_shared<State>()) {
+Finalizer::Finalizer(std::function<void()> call, std::optional<int> exit_priority) : state_(std::make_shared<State>()) {
   detail::require_runtime();
   state_->call = std::move(call);
   if (!exit_priority) return;

@@ -40,7 +40,9 @@ class CgroupLimit : public testing::Test {
     std::filesystem::create_directories(root / "outer" / "inner");
   }
   void TearDown() override { std::filesystem::remove_all(root); }
-  void limit(const std::filesystem::path& group, const std::string& text) { std::ofstream{root / group / "cpu.max"} << text; }
+  void limit(const std::filesystem::path& group, const std::string& text) {
+    std::ofstream{root / group / "cpu.max"} << text;
+  }
 
   std::filesystem::path root;
 };

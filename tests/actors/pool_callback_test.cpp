@@ -103,7 +103,8 @@ TEST_F(PoolCallback, MayUseThePool) {
 
 TEST_F(PoolCallback, MayNotWaitForAResultWithACallbackOrJoin) {
   std::promise<bool> waits, joins;
-  const auto other = pool.callback([](int) {}).apply_async([](int x) { return std::this_thread::sleep_for(50ms), x; }, 1);
+  const auto other =
+      pool.callback([](int) {}).apply_async([](int x) { return std::this_thread::sleep_for(50ms), x; }, 1);
   pool.callback([&](int) {
         try {
           other.get();

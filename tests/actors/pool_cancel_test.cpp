@@ -100,7 +100,10 @@ TEST(PoolCancel, SiblingsBehindARunningTaskRunOnce) {
   std::vector<AsyncResult<void>> siblings;
   for (int i = 0; i < 20; ++i)
     siblings.push_back(pool.apply_async(
-        [](const std::string& path, int what) { std::ofstream{path, std::ios::app} << what << '\n'; }, file, i));
+        [](const std::string& path, int what) {
+          std::ofstream{path, std::ios::app} << what << '\n';
+        },
+        file, i));
   stopped_worker(pool);
   EXPECT_TRUE(running.cancel({.force = true}));
   for (const auto& sibling : siblings) sibling.get(20s);
@@ -173,7 +176,8 @@ TEST(PoolCancel, CallbacksHearOfIt) {
   Pool pool{1};
   const auto running = pool.apply_async(stop, 1);
   std::string text;
-  const auto queued = pool.error_callback([&](const std::exception& error) { text = error.what(); }).apply_async(square, 1);
+  const auto queued =
+      pool.error_callback([&](const std::exception& error) { text = error.what(); }).apply_async(square, 1);
   stopped_worker(pool);
   EXPECT_TRUE(queued.cancel());
   EXPECT_THROW(queued.get(20s), troupe::Cancelled);

@@ -1,5 +1,5 @@
-// The cases of CPython's _TestPoolWorkerLifetime and TestInitializers that concern pools, under their names and for every
-// start method. What each pins down is restated in one line.
+// The cases of CPython's _TestPoolWorkerLifetime and TestInitializers that concern pools, under their names and for
+// every start method. What each pins down is restated in one line.
 
 #include <troupe/error.hpp>
 #include <troupe/pool.hpp>

@@ -59,9 +59,9 @@ TEST(PoolWorkers, EachRunsTheInitializerOnceBeforeItsFirstTask) {
 
 TEST(PoolWorkers, LargeArgumentsReachEveryInitializer) {
   static std::size_t size = 0;
-  Pool pool{PoolOptions{.workers = 2,
-                        .initializer = {[](const std::vector<char>& data) { size = data.size(); },
-                                        std::vector<char>(5 * mib, 'x')}}};
+  Pool pool{PoolOptions{
+      .workers = 2,
+      .initializer = {[](const std::vector<char>& data) { size = data.size(); }, std::vector<char>(5 * mib, 'x')}}};
   EXPECT_THROW(pool.apply([](int) { ::raise(SIGKILL); }, 0), troupe::WorkerDied);
   for (const std::size_t got : pool.map([](int) { return size; }, std::views::iota(0, 20), 1)) EXPECT_EQ(got, 5 * mib);
   pool.terminate();
@@ -119,7 +119,8 @@ TEST(PoolWorkers, CanBecomeMoreAndFewerWhileTasksRun) {
   EXPECT_TRUE(comes_true([&] { return pool.worker_pids().size() == 1; }));
   pool.resize(3);
   submit();
-  for (std::size_t i = 0; i < results.size(); ++i) EXPECT_EQ(results[i].get(20s), static_cast<int>(i % 300 * (i % 300)));
+  for (std::size_t i = 0; i < results.size(); ++i)
+    EXPECT_EQ(results[i].get(20s), static_cast<int>(i % 300 * (i % 300)));
   expect_works(pool, 3);
   EXPECT_EQ(pool.statistics().deaths, 0U);
   EXPECT_THROW(pool.resize(0), troupe::ValueError);

@@ -1,10 +1,9 @@
 #include <troupe/actor.hpp>
-
-#include "../support/forked.hpp"
-
 #include <troupe/child.hpp>
 #include <troupe/error.hpp>
 #include <troupe/file_descriptor.hpp>
+
+#include "../support/forked.hpp"
 
 #include <gmock/gmock.h>
 
@@ -229,7 +228,9 @@ TEST(Actor, MayPostToOthersWhileItIsDestroyed) {
     ~LastWill() { heir.post(mail(7)); }
     ActorRef heir;
   };
-  { const ActorRef actor = start([will = std::make_shared<LastWill>(heir)](Mail&) {}); }
+  {
+    const ActorRef actor = start([will = std::make_shared<LastWill>(heir)](Mail&) {});
+  }
   EXPECT_THAT(seen, testing::ElementsAre(7));
   ActorRef actor = start([will = std::make_shared<LastWill>(heir), &actor](Mail&) { actor = ActorRef{}; });
   const ActorRef& borrowed = actor;
@@ -272,9 +273,7 @@ TEST(Actor, HasAnIdOfItsOwn) {
 /// Runs `body` in a process of ours whose stderr goes to a file, and returns how it ended and what it said.
 std::pair<int, std::string> report_of(const std::function<void()>& body) {
   const FileDescriptor file = create_memory_file("stderr", 0);
-  const Child child = Child::launch({.name = "ending",
-                                     .method = StartMethod::fork,
-                                     .closure = [&] {
+  const Child child = Child::launch({.name = "ending", .method = StartMethod::fork, .closure = [&] {
                                        ::dup2(file.get(), STDERR_FILENO);
                                        body();
                                      }});
@@ -286,9 +285,8 @@ std::pair<int, std::string> report_of(const std::function<void()>& body) {
 
 // An actor's state cannot be trusted after an exception: the process ends, its parent sees how.
 TEST(Actor, AnExceptionInAHandlerEndsTheProcessWithAReport) {
-  const auto [exitcode, text] = report_of([] {
-    start([](Mail&) { throw std::runtime_error("a queue without end"); }).post(mail(1));
-  });
+  const auto [exitcode, text] =
+      report_of([] { start([](Mail&) { throw std::runtime_error("a queue without end"); }).post(mail(1)); });
   EXPECT_EQ(exitcode, -SIGABRT);
   EXPECT_THAT(text, testing::HasSubstr("troupe: an actor failed and cannot go on: a queue without end"));
   const auto [other_exitcode, other_text] = report_of([] { start([](Mail&) { throw 5; }).post(mail(1)); });

@@ -158,7 +158,8 @@ TEST(Failure, OSErrorsKeepErrno) {
 }
 
 TEST(Failure, WorkerDeathsKeepTheirFields) {
-  const std::exception_ptr error = arrival([] { throw WorkerDied({.pid = 77, .exitcode = -9, .task = "cube", .attempts = 3}); });
+  const std::exception_ptr error =
+      arrival([] { throw WorkerDied({.pid = 77, .exitcode = -9, .task = "cube", .attempts = 3}); });
   try {
     std::rethrow_exception(error);
   } catch (const WorkerDied& death) {

@@ -1,11 +1,10 @@
 // CPython's _TestFinalize, and what else finalizers promise.
 
+#include <troupe/error.hpp>
 #include <troupe/finalizer.hpp>
+#include <troupe/runtime.hpp>
 
 #include "../support/processes.hpp"
-
-#include <troupe/error.hpp>
-#include <troupe/runtime.hpp>
 
 #include <gtest/gtest.h>
 
@@ -17,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <utility>
+#include <vector>
 
 namespace troupe {
 namespace {
@@ -31,7 +31,10 @@ std::function<void()> say(const std::string& what) {
 }
 
 /// An object with a finalizer that nobody destroys before the end of the process.
-void leave_behind(const std::string& what, std::optional<int> priority) { new Finalizer{say(what), priority}; }
+void leave_behind(const std::string& what, std::optional<int> priority) {
+  static auto* kept = new std::vector<Finalizer>;
+  kept->emplace_back(say(what), priority);
+}
 
 int finalize(int argc, char** argv, const std::string&) {
   const Runtime runtime{argc, argv};

@@ -175,7 +175,9 @@ void write_results(const std::filesystem::path& dir) {
   Seed(dir / "failure").add_failure(troupe::ValueError("no such number")).write();
   Seed(dir / "failure_standard").add_failure(std::out_of_range("index")).write();
   Seed(dir / "failure_system").add_failure(std::system_error(2, std::generic_category(), "open")).write();
-  Seed(dir / "failure_death").add_failure(troupe::WorkerDied({.pid = 5, .exitcode = -9, .task = "square", .attempts = 2})).write();
+  Seed(dir / "failure_death")
+      .add_failure(troupe::WorkerDied({.pid = 5, .exitcode = -9, .task = "square", .attempts = 2}))
+      .write();
 }
 
 void write_damaged(const std::filesystem::path& dir) {

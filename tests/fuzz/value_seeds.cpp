@@ -61,7 +61,8 @@ int main(int argc, char** argv) {
   write(dir / "map", std::map<std::string, std::vector<int>>{{"a", {1, 2}}, {"b", {}}});
   write(dir / "struct", Point{1, "label"});
   write(dir / "named", Named());
-  write(dir / "error", std::make_exception_ptr(troupe::WorkerDied({.pid = 5, .exitcode = -9, .task = "square", .attempts = 2})));
+  write(dir / "error",
+        std::make_exception_ptr(troupe::WorkerDied({.pid = 5, .exitcode = -9, .task = "square", .attempts = 2})));
   write(dir / "foreign_error", std::make_exception_ptr(std::out_of_range("index")));
   write(dir / "handle", troupe::Dynamic(troupe::Dynamic::Handle{.kind = "queue", .address = {1, "host"}}));
   write(dir / "message", troupe::Typed<troupe::wire::Error>());

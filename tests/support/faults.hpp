@@ -5,8 +5,8 @@
 #include <troupe/error.hpp>
 
 #include <array>
-#include <cstddef>
 #include <csignal>
+#include <cstddef>
 #include <cstdlib>
 #include <string>
 #include <sys/mman.h>
@@ -29,8 +29,8 @@ enum class Fault {
   sigstop_sigkill,
 };
 inline constexpr std::array fault_names{
-    "exception", "alien_exception", "larger_than_any_message", "exit_0",          "exit_3",         "abort",
-    "segfault",  "sigkill",         "sigterm",                 "sigstop_sigcont", "sigstop_sigkill"};
+    "exception", "alien_exception", "larger_than_any_message", "exit_0",         "exit_3", "abort", "segfault",
+    "sigkill",   "sigterm",         "sigstop_sigcont",         "sigstop_sigkill"};
 
 /// An error of the task; the others strike the process.
 inline bool is_thrown(Fault fault) { return fault <= Fault::larger_than_any_message; }

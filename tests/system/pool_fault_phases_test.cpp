@@ -1,5 +1,6 @@
-// The phases of a pool's life that are no phase of a task's way, struck by every kind of fault in pools of several sizes:
-// its initializer, its callbacks, a change of its size, a worker with too much memory. What is not guilty is not affected.
+// The phases of a pool's life that are no phase of a task's way, struck by every kind of fault in pools of several
+// sizes: its initializer, its callbacks, a change of its size, a worker with too much memory. What is not guilty is not
+// affected.
 
 #include <troupe/error.hpp>
 #include <troupe/pool.hpp>

@@ -105,8 +105,8 @@ class AsyncResult {
     return !Source::failed(*state_);
   }
 
-  /// Ends the task if no worker has begun it: it fails with Cancelled. Returns whether it does; false when it has ended,
-  /// or runs and is left alone. With `{.force = true}` a running one is ended too: it can look at
+  /// Ends the task if no worker has begun it: it fails with Cancelled. Returns whether it does; false when it has
+  /// ended, or runs and is left alone. With `{.force = true}` a running one is ended too: it can look at
   /// this_task::stop_requested() for `grace`, then its worker is killed; its result is Cancelled in any case. For maps
   /// that goes for every chunk. Never blocks for longer than the pool needs to look.
   bool cancel(CancelOptions options = {}) const { return detail::cancel(*state_, options); }

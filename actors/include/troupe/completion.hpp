@@ -51,6 +51,7 @@ class Completion : public Shared {
   void make_ready();
   /// Makes this not ready again. Only for completions that stand for "something arrived".
   void rearm() noexcept { state_.fetch_and(~(ready_bit | waited_bit), std::memory_order_acq_rel); }
+
  private:
   friend class WaitingRoom;
   void run_callback() noexcept;
@@ -87,11 +88,15 @@ class TaskRecord final : public Completion {
   /// Says how the task is to be run. Before it is submitted.
   void set_options(Ref<SharedOptions> options, Deadline deadline);
   /// Null: none, all defaults.
-  const TaskOptions* options() const noexcept { return extras_ && extras_->options ? &extras_->options->options : nullptr; }
+  const TaskOptions* options() const noexcept {
+    return extras_ && extras_->options ? &extras_->options->options : nullptr;
+  }
   /// When it must have ended.
   Deadline deadline() const noexcept { return extras_ ? extras_->deadline : no_deadline; }
   /// Whether there is anything about it that most tasks have not: options, a deadline, a cancel.
-  bool has_rules() const noexcept { return extras_ && (extras_->options || extras_->deadline != no_deadline || extras_->cancelled); }
+  bool has_rules() const noexcept {
+    return extras_ && (extras_->options || extras_->deadline != no_deadline || extras_->cancelled);
+  }
   /// Whether the result or an error is there; ready() may come later, after a callback. Thread: actor.
   bool has_ended() const noexcept { return ended_; }
   int priority() const noexcept { return options() != nullptr ? options()->priority : 0; }

@@ -26,11 +26,11 @@ std::string_view to_string(WorkerState state) noexcept;
 
 struct WorkerStatistics {
   WorkerState state = WorkerState::absent;
-  pid_t pid = 0;                            ///< 0: absent
-  std::size_t tasks = 0;                    ///< ended by this process and those before it in its place
-  std::chrono::nanoseconds busy{0};         ///< time that those took
-  std::uint64_t resident_bytes = 0;         ///< memory in use now
-  unsigned restarts = 0;                    ///< processes before this one
+  pid_t pid = 0;                     ///< 0: absent
+  std::size_t tasks = 0;             ///< ended by this process and those before it in its place
+  std::chrono::nanoseconds busy{0};  ///< time that those took
+  std::uint64_t resident_bytes = 0;  ///< memory in use now
+  unsigned restarts = 0;             ///< processes before this one
 };
 
 /// One moment of a pool.

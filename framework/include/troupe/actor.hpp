@@ -5,8 +5,8 @@
 ///
 /// A thread hop costs 20 us and an actor's message 0.1, so there are no hops: `post` hands an idle actor to the posting
 /// thread, which runs it at once; when another thread is running it already, the message is appended to the mailbox
-/// and that thread goes on with it. One thread at a time, in order per sender, no threads of their own, no cost when idle.
-/// Underneath is CAF; nothing of it shows here.
+/// and that thread goes on with it. One thread at a time, in order per sender, no threads of their own, no cost when
+/// idle. Underneath is CAF; nothing of it shows here.
 
 #include <troupe/ref.hpp>
 

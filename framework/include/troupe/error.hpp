@@ -82,12 +82,12 @@ class Error : public std::runtime_error {
 };
 
 /// Defines one leaf of the hierarchy: class Name, derived from Base, travelling as ErrorCode::code.
-#define TROUPE_DEFINE_ERROR(Name, Base, code_name, kind_name)                                                       \
-  class Name : public Base {                                                                                        \
-   public:                                                                                                          \
-    explicit Name(const std::string& text, ErrorCode code = ErrorCode::code_name,                                   \
-                  ErrorKind kind = ErrorKind::kind_name)                                                            \
-        : Base(text, code, kind) {}                                                                                 \
+#define TROUPE_DEFINE_ERROR(Name, Base, code_name, kind_name)                     \
+  class Name : public Base {                                                      \
+   public:                                                                        \
+    explicit Name(const std::string& text, ErrorCode code = ErrorCode::code_name, \
+                  ErrorKind kind = ErrorKind::kind_name)                          \
+        : Base(text, code, kind) {}                                               \
   }
 
 /// An argument has the right type and a wrong value, or the object is in the wrong state for this call.
@@ -150,16 +150,16 @@ class OSError : public Error {
 /// How a worker ended.
 struct DeathRecord {
   pid_t pid = 0;
-  int exitcode = 0;                        ///< >= 0 the exit status, < 0 minus the signal number
+  int exitcode = 0;  ///< >= 0 the exit status, < 0 minus the signal number
   bool dumped_core = false;
-  std::uint64_t peak_resident_bytes = 0;   ///< most memory that it had in use; 0: unknown
-  std::string task = {};                   ///< name of the task that it ran, empty: none
-  std::uint64_t task_id = 0;               ///< its number in the pool, 0: none
-  std::string arguments = {};              ///< of the task, in short
-  std::chrono::nanoseconds ran_for{0};     ///< how long the task had run
-  unsigned attempts = 0;                   ///< how often the task had been begun, this time included
-  unsigned restarts = 0;                   ///< how often the worker's place in the pool had been filled anew before
-  std::string reason = {};                 ///< why the pool killed it; empty: it did not
+  std::uint64_t peak_resident_bytes = 0;  ///< most memory that it had in use; 0: unknown
+  std::string task = {};                  ///< name of the task that it ran, empty: none
+  std::uint64_t task_id = 0;              ///< its number in the pool, 0: none
+  std::string arguments = {};             ///< of the task, in short
+  std::chrono::nanoseconds ran_for{0};    ///< how long the task had run
+  unsigned attempts = 0;                  ///< how often the task had been begun, this time included
+  unsigned restarts = 0;                  ///< how often the worker's place in the pool had been filled anew before
+  std::string reason = {};                ///< why the pool killed it; empty: it did not
   bool operator==(const DeathRecord&) const = default;
 };
 

@@ -27,7 +27,8 @@ class Finalizer {
   /// What the function throws here, or at the end of the process, is printed to stderr.
   ~Finalizer();
 
-  /// Has `call` run at the end of this process: a finalizer without an object. Errors: AssertionError without a Runtime.
+  /// Has `call` run at the end of this process: a finalizer without an object. Errors: AssertionError without a
+  /// Runtime.
   static void at_exit(std::function<void()> call, int exit_priority);
 
   /// Calls the function unless that was done or given up. Errors: what it throws; it counts as called.
