@@ -3,6 +3,7 @@
 #include <troupe/error.hpp>
 #include <troupe/pool.hpp>
 #include <troupe/process.hpp>
+#include <troupe/this_task.hpp>
 
 #include "support/pools.hpp"
 #include "support/processes.hpp"
@@ -186,6 +187,24 @@ TEST(PoolWorkers, MayHavePoolsAndProcessesOfTheirOwnIfNotDaemonic) {
   Pool daemonic{1};
   EXPECT_THROW(daemonic.apply(Nested{}, 1), troupe::AssertionError);
   daemonic.terminate();
+}
+
+// What a task has others do for it has no more time than the task itself.
+TEST(PoolWorkers, TasksOfATasksPoolInheritItsDeadline) {
+  const auto left_in_nested = [](int) {
+    Pool inner{PoolOptions{.workers = 1, .daemon = false}};
+    const auto left = inner.with({.deadline = 10h}).apply(
+        [](int) { return std::chrono::nanoseconds(troupe::this_task::deadline() - std::chrono::steady_clock::now()); }, 0);
+    inner.close();
+    inner.join();
+    return left;
+  };
+  Pool pool{PoolOptions{.workers = 1, .daemon = false}};
+  const auto left = pool.with({.deadline = 1h}).apply(left_in_nested, 0);
+  EXPECT_GT(left, 59min);
+  EXPECT_LE(left, 1h);
+  pool.close();
+  pool.join();
 }
 
 TEST(PoolWorkers, AreToldOfInStatistics) {
