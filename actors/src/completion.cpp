@@ -175,7 +175,9 @@ TaskGroup::TaskGroup(Ref<PoolCore> core, std::size_t num_tasks) : TaskListener(s
 
 void TaskGroup::task_ended(TaskRecord& task) {
   if (first_failure_ == nullptr && task.has_failed()) first_failure_ = &task;
-  if (--left_ == 0) complete();
+  const std::size_t left = left_.load(std::memory_order_relaxed) - 1;
+  left_.store(left, std::memory_order_relaxed);
+  if (left == 0) complete();
 }
 
 void Arrivals::task_ended(TaskRecord& task) {

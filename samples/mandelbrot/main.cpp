@@ -1,9 +1,10 @@
 // Shows a picture computed by a pool: a row is a task, rows come back in order and go straight to the file.
 // Run: mandelbrot [--width 800] [--height 600] [--workers N] [--output mandelbrot.ppm]
-// Writes a PPM picture; prints its name and size, and the progress on standard error.
+// Writes a PPM picture; prints its name and size, and a progress bar on the terminal.
 
 #include <troupe/pool.hpp>
 #include <troupe/process.hpp>
+#include <troupe/progress.hpp>
 #include <troupe/runtime.hpp>
 
 #include "mandelbrot.hpp"
@@ -16,16 +17,8 @@
 #include <ranges>
 #include <string>
 #include <system_error>
-#include <unistd.h>
 
 namespace {
-
-/// A line that is overwritten on a terminal; elsewhere only the last one is written.
-void show_progress(int done, int all) {
-  const bool is_end = done == all;
-  if (is_end || ::isatty(STDERR_FILENO) == 1)
-    std::cerr << '\r' << done << " of " << all << " rows" << (is_end ? "\n" : "") << std::flush;
-}
 
 void check(const std::ofstream& file, const std::string& path) {
   if (!file) throw std::system_error(errno, std::generic_category(), "cannot write " + path);
@@ -37,11 +30,9 @@ void render(const Picture& picture, int workers, const std::string& path) {
   file << "P6\n" << picture.width << ' ' << picture.height << "\n255\n";
 
   troupe::Pool pool{workers};
-  int done = 0;
-  for (const auto& row : pool.imap(troupe::bind(render_row, picture), std::views::iota(0, picture.height))) {
+  auto rows = pool.imap(troupe::bind(render_row, picture), std::views::iota(0, picture.height));
+  for (const auto& row : troupe::progress("mandelbrot", picture.height).wrap(rows))
     file.write(reinterpret_cast<const char*>(row.data()), static_cast<std::streamsize>(row.size()));
-    show_progress(++done, picture.height);
-  }
   pool.close();
   pool.join();
 

@@ -4,10 +4,10 @@
 
 #include <troupe/pool.hpp>
 #include <troupe/process.hpp>
+#include <troupe/progress.hpp>
 #include <troupe/runtime.hpp>
 
 #include "digest.hpp"
-#include "progress_bar.hpp"
 #include "report.hpp"
 #include "verify.hpp"
 #include "walk.hpp"
@@ -63,17 +63,15 @@ Outcome digest_files(std::vector<File> files, int workers) {
 
   const auto start = Clock::now();
   troupe::Pool pool{workers};
-  ProgressBar bar{"tree_digest", outcome.files.size(), all_bytes};
+  const auto bar = troupe::progress("tree_digest", in_bytes(all_bytes));
   const std::vector<Batch> batches = make_batches(outcome.files);
   auto results = pool.imap_unordered(digest_batch, batches);
   for (;;) {
     try {
-      std::optional<BatchDigest> batch = results.next(std::chrono::milliseconds(100));
+      while (!results.wait(troupe::Progress::interval)) bar.refresh();
+      std::optional<BatchDigest> batch = results.next();
       if (!batch) break;
-      const std::size_t num_files = batch->files.size();
-      bar.advance(num_files, take(outcome, *std::move(batch)));
-    } catch (const troupe::TimeoutError&) {
-      bar.refresh();
+      bar.advance(take(outcome, *std::move(batch)));
     } catch (const troupe::WorkerDied& death) {
       outcome.losses.emplace_back(death.what());
     }

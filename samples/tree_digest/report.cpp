@@ -1,10 +1,9 @@
 #include "report.hpp"
 
-#include "progress_bar.hpp"
-
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <iterator>
 #include <system_error>
 
 namespace tree_digest {
@@ -25,6 +24,15 @@ std::string hex(const Sha256& digest) {
 }
 
 }  // namespace
+
+std::string readable_bytes(double bytes) {
+  const char* const units[] = {"B", "kB", "MB", "GB", "TB", "PB"};
+  const char* const* unit = units;
+  for (; bytes >= 999.95 && unit + 1 != std::end(units); ++unit) bytes /= 1000;
+  char text[32];
+  std::snprintf(text, sizeof text, unit == units ? "%.0f %s" : "%.1f %s", bytes, *unit);
+  return text;
+}
 
 std::string digest_line(const Sha256& digest, std::string_view path) {
   const bool is_escaped = path.find_first_of("\\\n\r") != std::string_view::npos;

@@ -3,6 +3,8 @@
 /// \file
 /// What the user is shown: the lines of sha256sum on standard output, everything else on standard error.
 
+#include <troupe/progress.hpp>
+
 #include "digest.hpp"
 
 #include <chrono>
@@ -43,6 +45,14 @@ struct Line {
 /// One line as sha256sum writes it: a name with a backslash, newline or carriage return has these escaped, and a
 /// backslash in front of the line says so.
 std::string digest_line(const Sha256& digest, std::string_view path);
+
+/// "17 B", "4.2 kB", "347.1 MB".
+std::string readable_bytes(double bytes);
+
+/// A progress bar of so many bytes.
+inline troupe::ProgressOptions in_bytes(std::uint64_t bytes) {
+  return {.size = bytes, .unit = troupe::ProgressOptions::Unit::bytes};
+}
 
 /// A name without the control characters that would confuse a terminal.
 std::string printable(std::string_view path);

@@ -1,6 +1,6 @@
 #include "verify.hpp"
 
-#include "progress_bar.hpp"
+#include <troupe/progress.hpp>
 
 #include <cerrno>
 #include <csignal>
@@ -109,11 +109,11 @@ bool verify(const std::vector<Line>& lines) {
   const auto start = std::chrono::steady_clock::now();
   std::string output;
   {
-    ProgressBar bar{"sha256sum", lines.size(), sum_bytes(lines)};
+    const auto bar = troupe::progress("sha256sum", in_bytes(sum_bytes(lines)));
     for (std::span<const Line> rest = lines; !rest.empty();) {
       const auto now = rest.first(count_at_once(rest));
       output += run_sha256sum(now);
-      bar.advance(now.size(), sum_bytes(now));
+      bar.advance(sum_bytes(now));
       rest = rest.subspan(now.size());
     }
   }

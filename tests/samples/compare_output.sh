@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Runs a sample and compares what it prints with what its README shows. The first code block of the README that begins
 # with "$ ./NAME" holds the command line and the output.
-# What differs from run to run is made equal on both sides: process ids and numbers, times, which worker did what; lines
-# that begin with two spaces come from several processes, so each run of them is sorted.
+# What differs from run to run is made equal on both sides: process ids and numbers, times, ports, which worker or buyer
+# did what, whether the system dumps core; lines that begin with two spaces come from several processes, so each run of
+# them is sorted.
 # Usage: compare_output.sh PROGRAM README [--unique]
 #   --unique: of equal lines in such a run only one counts, for samples that start a process per processor
 set -euo pipefail
@@ -19,7 +20,8 @@ shown() {
 normalize() {
   sed -E -e 's/pid [0-9]+/pid N/g' -e 's/Process-[0-9]+/Process-N/g' -e 's/worker [0-9]+ ended/worker N ended/g' \
     -e 's/: [0-9]+\.[0-9]+ s$/: T s/' -e 's/@[A-Z]/@W/g' -e 's/ #[0-9]+/ #N/g' \
-    -e 's/for [0-9]+ [mu]s/for T/g' -e 's/[0-9]+ MiB/N MiB/g' |
+    -e 's/for [0-9]+ [mu]s/for T/g' -e 's/[0-9]+ MiB/N MiB/g' -e 's/, core dumped,//g' \
+    -e 's/127\.0\.0\.1:[0-9]+/127.0.0.1:N/g' -e 's/buyer [0-9]+/buyer N/g' |
     sort_indented
 }
 

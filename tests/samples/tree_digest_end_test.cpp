@@ -15,6 +15,7 @@ using ::testing::AllOf;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::StartsWith;
 
 const std::string tree_digest = TREE_DIGEST;
 
@@ -49,8 +50,8 @@ TEST(TreeDigest, DrawsABarOnATerminal) {
   Program program{{tree_digest, folder.path()}, {.on_terminal = true}};
   EXPECT_EQ(program.wait(), 0);
   EXPECT_THAT(program.out(), EndsWith("  " + folder.path("file") + "\n"));
-  EXPECT_THAT(program.error(), AllOf(HasSubstr("\r["), HasSubstr("0/1 files  0 B/2.0 MB"), HasSubstr("left"),
-                                     HasSubstr("=] 100 %  1/1 files  2.0 MB/2.0 MB"), HasSubstr("speed-up")));
+  EXPECT_THAT(program.error(), AllOf(HasSubstr("\rtree_digest ["), HasSubstr("  0 %  0 B/2.0 MB"), HasSubstr("left"),
+                                     HasSubstr("=] 100 %  2.0 MB/2.0 MB"), HasSubstr("speed-up")));
 }
 
 TEST(TreeDigest, DrawsNoBarElsewhere) {
@@ -58,8 +59,7 @@ TEST(TreeDigest, DrawsNoBarElsewhere) {
   folder.add("file", "x");
   Program program{{tree_digest, folder.path()}};
   EXPECT_EQ(program.wait(), 0);
-  EXPECT_THAT(program.error(),
-              AllOf(HasSubstr("tree_digest: 100 %  1/1 files  1 B/1 B"), Not(HasSubstr("\r")), Not(HasSubstr("\033"))));
+  EXPECT_THAT(program.error(), AllOf(StartsWith("1 files, 1 B in "), Not(HasSubstr("\r")), Not(HasSubstr("\033"))));
 }
 
 // Ctrl-C as it is typed: the signal goes to main and to all workers. The shell sees a death by SIGINT, which it reports
@@ -71,7 +71,7 @@ TEST(TreeDigest, EndsAtCtrlC) {
   termios before{};
   ASSERT_EQ(::tcgetattr(program.terminal(), &before), 0);
   wait_for_reader(program, file);
-  program.expect_error_text("1 files");
+  program.expect_error_text("tree_digest [");
   program.type("\x03");
   EXPECT_EQ(program.wait(), -SIGINT);
   EXPECT_TRUE(all_processes_ended());

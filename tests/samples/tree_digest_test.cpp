@@ -13,6 +13,7 @@ using ::testing::AllOf;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::StartsWith;
 
 const std::string tree_digest = TREE_DIGEST;
 
@@ -51,7 +52,7 @@ TEST(TreeDigest, PrintsWhatSha256sumPrints) {
   Program program{{tree_digest, folder.path(), "--workers", "3"}};
   EXPECT_EQ(program.wait(), 0);
   EXPECT_EQ(program.out(), expected_output(folder.path()));
-  EXPECT_THAT(program.error(), AllOf(HasSubstr("\n611 files, 3.0 MB in "), HasSubstr("\n  worker "),
+  EXPECT_THAT(program.error(), AllOf(StartsWith("611 files, 3.0 MB in "), HasSubstr("\n  worker "),
                                      HasSubstr("\nspeed-up "), Not(HasSubstr("could not be read"))));
 }
 
@@ -72,7 +73,7 @@ TEST(TreeDigest, DigestsAnEmptyTree) {
   Program program{{tree_digest, folder.path(), "--verify"}};
   EXPECT_EQ(program.wait(), 0);
   EXPECT_EQ(program.out(), "");
-  EXPECT_THAT(program.error(), AllOf(HasSubstr("\n0 files, 0 B in "), HasSubstr("verified 0 files")));
+  EXPECT_THAT(program.error(), AllOf(StartsWith("0 files, 0 B in "), HasSubstr("verified 0 files")));
 }
 
 // A typing error is answered with what is wrong, and with a status that no result has.

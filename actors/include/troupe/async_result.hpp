@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <coroutine>
+#include <cstddef>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -33,6 +34,7 @@ struct SingleTask {
   using Waited = TaskRecord;
   static bool failed(const TaskRecord& task) { return task.has_failed(); }
   static T value(const TaskRecord& task) { return take_value<T>(task); }
+  static std::size_t num_left(const TaskRecord& task) noexcept { return task.ready() ? 0 : 1; }
 };
 
 /// Many tasks, each with a chunk of the result.
@@ -40,6 +42,7 @@ template <class T>
 struct ChunkedTasks {
   using Waited = TaskGroup;
   static bool failed(const TaskGroup& group) { return group.first_failure() != nullptr; }
+  static std::size_t num_left(const TaskGroup& group) noexcept { return group.num_left(); }
   static T value(const TaskGroup& group) {
     if (const TaskRecord* failure = group.first_failure()) take_value<void>(*failure);
     if constexpr (!std::is_void_v<T>) {
@@ -104,6 +107,9 @@ class AsyncResult {
     if (!ready()) throw ValueError("the result is not ready: call wait() before successful()");
     return !Source::failed(*state_);
   }
+
+  /// How many of its tasks have not ended; those of a map are chunks. Never blocks.
+  std::size_t num_left() const noexcept { return Source::num_left(*state_); }
 
   /// Ends the task if no worker has begun it: it fails with Cancelled. Returns whether it does; false when it has
   /// ended, or runs and is left alone. With `{.force = true}` a running one is ended too: it can look at

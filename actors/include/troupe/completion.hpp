@@ -172,13 +172,15 @@ class TaskGroup final : public TaskListener {
   std::vector<Ref<TaskRecord>> tasks;
 
   void task_ended(TaskRecord& task) override;
+  /// How many tasks have not ended. Thread: any.
+  std::size_t num_left() const noexcept { return left_.load(std::memory_order_relaxed); }
   /// The task that failed first, null if none did. Only when ready.
   TaskRecord* first_failure() const noexcept { return first_failure_; }
   /// Makes a group of no tasks ready; there is nothing to call back about.
   void complete_empty() { make_ready(); }
 
  private:
-  std::size_t left_;
+  std::atomic<std::size_t> left_;  // written by the supervisor only
   TaskRecord* first_failure_ = nullptr;
 };
 

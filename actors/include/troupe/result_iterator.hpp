@@ -58,6 +58,15 @@ class ResultIterator {
     return next_until(deadline_after(timeout));
   }
 
+  /// Waits until `next` would not have to, or until the timeout; returns whether it would not. Blocks: the time that
+  /// reading the input takes as well. Errors: none of the tasks'.
+  template <class Rep, class Period>
+  bool wait(std::chrono::duration<Rep, Period> timeout) {
+    if (chunk_next_ < chunk_.size()) return true;
+    fill();
+    return num_out_ == 0 || next_to_come().wait(deadline_after(timeout));
+  }
+
   class iterator {
    public:
     using iterator_category = std::input_iterator_tag;

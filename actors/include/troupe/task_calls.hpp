@@ -4,6 +4,7 @@
 /// Giving a pool work: apply, map and their kin. What Pool offers itself, and what Pool::with offers with options.
 
 #include <troupe/async_result.hpp>
+#include <troupe/progress.hpp>
 #include <troupe/result_iterator.hpp>
 #include <troupe/submission.hpp>
 #include <troupe/task_call.hpp>
@@ -154,6 +155,13 @@ class TaskCalls {
     return map_async(std::forward<F>(callable), std::forward<Range>(input), chunksize).get();
   }
 
+  /// The same with a progress bar (progress.hpp), which shows how many items are done. `chunksize` none: so that it
+  /// moves at least two hundred times.
+  template <class F, std::ranges::input_range Range>
+  auto map(F&& callable, Range&& input, const Progress& progress, std::optional<std::size_t> chunksize = {}) const {
+    return map_with<false>(progress, std::forward<F>(callable), std::forward<Range>(input), chunksize);
+  }
+
   /// The same without waiting: MapResult of a vector. Blocks: while the input is read.
   template <class F, std::ranges::input_range Range>
   auto map_async(F&& callable, Range&& input, std::optional<std::size_t> chunksize = {}) const {
@@ -165,6 +173,10 @@ class TaskCalls {
   auto starmap(F&& callable, Range&& input, std::optional<std::size_t> chunksize = {}) const {
     require_no_callbacks();
     return starmap_async(std::forward<F>(callable), std::forward<Range>(input), chunksize).get();
+  }
+  template <class F, std::ranges::input_range Range>
+  auto starmap(F&& callable, Range&& input, const Progress& progress, std::optional<std::size_t> chunksize = {}) const {
+    return map_with<true>(progress, std::forward<F>(callable), std::forward<Range>(input), chunksize);
   }
   template <class F, std::ranges::input_range Range>
   auto starmap_async(F&& callable, Range&& input, std::optional<std::size_t> chunksize = {}) const {
@@ -317,9 +329,30 @@ class TaskCalls {
     }
   }
 
-  std::size_t default_chunksize(std::size_t size) const noexcept {
-    const std::size_t chunks = 4 * detail::num_workers(*core_);
+  std::size_t default_chunksize(std::size_t size, std::size_t least_chunks = 1) const noexcept {
+    const std::size_t chunks = std::max(4 * detail::num_workers(*core_), least_chunks);
     return std::max<std::size_t>(1, (size + chunks - 1) / chunks);
+  }
+
+  template <bool Star, class F, class Range>
+  auto map_with(const Progress& progress, F&& callable, Range&& input, std::optional<std::size_t> chunksize) const {
+    require_no_callbacks();
+    if constexpr (std::ranges::forward_range<Range> && std::ranges::sized_range<Range>) {
+      const auto size = static_cast<std::size_t>(std::ranges::size(input));
+      const std::size_t chunk = chunksize.value_or(default_chunksize(size, 200));
+      progress.begin(size);
+      const auto result = submit_map<Star>(std::forward<F>(callable), std::forward<Range>(input), chunk);
+      for (std::size_t done = 0; progress.is_visible() && done < size;) {
+        result.wait(Progress::interval);
+        const std::size_t now = size - std::min(size, result.num_left() * chunk);
+        progress.advance(now - std::exchange(done, now));
+      }
+      return result.get();
+    } else {
+      std::vector<std::ranges::range_value_t<Range>> items;
+      for (auto&& item : input) items.push_back(std::forward<decltype(item)>(item));
+      return map_with<Star>(progress, std::forward<F>(callable), items, chunksize);
+    }
   }
 
   template <class F, class Range>

@@ -1,0 +1,156 @@
+// Shows what many processes do to one number: ten buyers, six tickets, first without a lock, then with one.
+// Run: ticket_office
+// Prints what becomes of the tickets. Indented lines come from the buyers, so their order is free.
+
+#include <troupe/error.hpp>
+#include <troupe/file_descriptor.hpp>
+#include <troupe/process.hpp>
+#include <troupe/runtime.hpp>
+
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <cstdlib>
+#include <fcntl.h>
+#include <iostream>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr int num_buyers = 10;
+constexpr int num_tickets = 6;
+
+void check(bool is_well, const char* attempted) {
+  if (!is_well) throw troupe::OSError(errno, attempted);
+}
+
+/// One write per line, so that lines of several processes do not mix.
+void say(const std::string& text) { std::cout << text + '\n' << std::flush; }
+
+/// How many tickets are left: a number in a file without a name, which all buyers have open.
+class Stock {
+ public:
+  explicit Stock(troupe::FileDescriptor file) : file_(std::move(file)) {}
+
+  int load() const {
+    int left = 0;
+    check(::pread(file_.get(), &left, sizeof left, 0) == sizeof left, "read the stock");
+    return left;
+  }
+  void store(int left) const { check(::pwrite(file_.get(), &left, sizeof left, 0) == sizeof left, "write the stock"); }
+  int file() const { return file_.get(); }
+  /// The same file once more, for another process.
+  troupe::FileDescriptor share() const {
+    troupe::FileDescriptor copy{::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0)};
+    check(static_cast<bool>(copy), "duplicate the stock's descriptor");
+    return copy;
+  }
+
+ private:
+  troupe::FileDescriptor file_;
+};
+
+/// While one lives, no other process has one of the same file. The system takes it back from a process that ends,
+/// however it ends. It locks out processes, not threads of the same one.
+class Lock {
+ public:
+  explicit Lock(int file) : file_(file) {
+    while (!set(F_WRLCK)) check(errno == EINTR, "lock the stock");
+  }
+  ~Lock() { set(F_UNLCK); }
+  Lock(const Lock&) = delete;
+  Lock& operator=(const Lock&) = delete;
+
+ private:
+  bool set(short type) const {
+    struct flock range{};  // all of the file
+    range.l_type = type;
+    range.l_whence = SEEK_SET;
+    return ::fcntl(file_, F_SETLKW, &range) == 0;
+  }
+
+  int file_;
+};
+
+/// Looks, and if there is a ticket left, prints it and notes one less.
+bool buy(const Stock& stock) {
+  const int left = stock.load();
+  if (left == 0) return false;
+  std::this_thread::sleep_for(100ms);  // the printer; meanwhile others look, too
+  stock.store(left - 1);
+  return true;
+}
+
+bool buy_with_lock(const Stock& stock) {
+  const Lock lock{stock.file()};
+  return buy(stock);
+}
+
+/// Exit codes of buyers. 1 is that of a process that ends with an exception.
+constexpr int has_ticket = 0;
+constexpr int has_none = 3;
+
+void careless_buyer(troupe::FileDescriptor file) { std::exit(buy(Stock{std::move(file)}) ? has_ticket : has_none); }
+
+void buyer(int number, troupe::FileDescriptor file) {
+  const bool bought = buy_with_lock(Stock{std::move(file)});
+  say("  buyer " + std::to_string(number) + (bought ? " has a ticket" : " finds none left"));
+  std::exit(bought ? has_ticket : has_none);
+}
+
+Stock open_office() {
+  Stock stock{troupe::create_memory_file("tickets", sizeof(int))};
+  stock.store(num_tickets);
+  return stock;
+}
+
+/// Waits for all buyers; returns how many have a ticket.
+int count_tickets(const std::vector<troupe::Process>& buyers) {
+  int sold = 0;
+  for (const troupe::Process& each : buyers) {
+    each.join();
+    const int exitcode = each.exitcode().value();
+    if (exitcode != has_ticket && exitcode != has_none)
+      throw std::runtime_error(each.name() + " ended with " + troupe::describe_exitcode(exitcode));
+    sold += exitcode == has_ticket ? 1 : 0;
+  }
+  return sold;
+}
+
+void without_lock() {
+  say("ten buyers, six tickets, no lock:");
+  const Stock stock = open_office();
+  std::vector<troupe::Process> buyers;
+  for (int i = 0; i < num_buyers; ++i) buyers.emplace_back(careless_buyer, stock.share()).start();
+  say(count_tickets(buyers) > num_tickets ? "oversold: more have a ticket than there were tickets"
+                                          : "not oversold, by luck");
+}
+
+void with_lock() {
+  say("ten buyers, six tickets, and a lock around looking and selling:");
+  const Stock stock = open_office();
+  std::vector<troupe::Process> buyers;
+  for (int i = 1; i <= num_buyers; ++i) buyers.emplace_back(buyer, i, stock.share()).start();
+  const int sold = count_tickets(buyers);
+  say("sold: " + std::to_string(sold) + ", left: " + std::to_string(stock.load()));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const troupe::Runtime runtime{argc, argv};
+  try {
+    without_lock();
+    with_lock();
+  } catch (const std::exception& error) {
+    std::cerr << "ticket_office: " << error.what() << '\n';
+    return 1;
+  }
+}
