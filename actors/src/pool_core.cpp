@@ -111,6 +111,7 @@ void end_running_pools() {
       pool = Ref<PoolCore>::share(all.pools.back());
     }
     pool->terminate();
+    if (CallbackThread::is_current()) pool->forget_callbacks();  // the one that has called std::exit never returns
     pool->join(no_deadline);
   }
 }
@@ -245,15 +246,17 @@ void PoolCore::require_running() const {
 }
 
 void PoolCore::submit(Ref<TaskRecord> task) {
-  if (gate_) gate_->enter(*task);
-  require_running();
+  if (gate_)
+    gate_->enter(*task);  // checks as well; one that is closed from then on ends the task
+  else
+    require_running();
   task_submitted(1);
   tell(Supervisor::submitted, 0, std::move(task));
 }
 
 void PoolCore::submit_when_room(Ref<TaskRecord> task) {
+  if (!gate_) return submit(std::move(task));
   gate_->wait_and_enter(*task);
-  require_running();
   task_submitted(1);
   tell(Supervisor::submitted, 0, std::move(task));
 }
@@ -326,6 +329,11 @@ void PoolCore::callback_ended() {
   tell(Supervisor::callback_ended);
 }
 
+void PoolCore::forget_callbacks() {
+  forgets_callbacks_.store(true);
+  tell(Supervisor::callback_ended);
+}
+
 bool PoolCore::drain() {
   if (drain_told_.load(std::memory_order_relaxed) || drain_told_.exchange(true)) return false;
   tell(Supervisor::drain);
@@ -333,12 +341,12 @@ bool PoolCore::drain() {
 }
 
 bool PoolCore::has_results() const noexcept {
-  return std::ranges::any_of(slots_, [](const auto& slot) { return slot->has_results(); });
+  return std::ranges::any_of(slots(), [](const auto& slot) { return slot->has_results(); });
 }
 
 std::vector<pid_t> PoolCore::worker_pids() const {
   std::vector<pid_t> pids;
-  for (const auto& slot : slots_)
+  for (const auto& slot : slots())
     if (const pid_t pid = slot->pid.load(); pid != 0) pids.push_back(pid);
   return pids;
 }

@@ -62,7 +62,7 @@ class PoolCore final : public Shared {
 
   /// Hands a task to the supervisor. Errors: ValueError when the pool is not running; Full.
   void submit(Ref<TaskRecord> task);
-  /// The same, waiting for room whatever the options say. Only with bounds.
+  /// The same, waiting for room whatever the options say.
   void submit_when_room(Ref<TaskRecord> task);
   /// The same; false where submit would wait or throw Full.
   bool try_submit(Ref<TaskRecord> task);
@@ -115,7 +115,9 @@ class PoolCore final : public Shared {
   std::int64_t num_outstanding() const noexcept { return num_outstanding_.load(); }
   void callback_begins() noexcept { num_callbacks_.fetch_add(1); }
   void callback_ended();
-  bool has_callbacks() const noexcept { return num_callbacks_.load() > 0; }
+  bool has_callbacks() const noexcept { return num_callbacks_.load() > 0 && !forgets_callbacks_.load(); }
+  /// The end of the pool does not wait for callbacks any more.
+  void forget_callbacks();
   /// Whether some ring holds results. Thread: any.
   bool has_results() const noexcept;
 
@@ -151,6 +153,7 @@ class PoolCore final : public Shared {
   std::atomic<std::uint64_t> next_task_id_{1};
   std::atomic<std::int64_t> num_outstanding_{0};
   std::atomic<int> num_callbacks_{0};
+  std::atomic<bool> forgets_callbacks_{false};
   std::atomic<bool> drain_told_{false};
   std::atomic<State> state_{State::running};
 };

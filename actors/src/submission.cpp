@@ -50,6 +50,7 @@ PoolVisit::~PoolVisit() { core_.waiting_room().leave(); }
 void PoolVisit::wait(TaskRecord& task) { core_.waiting_room().wait(task, no_deadline); }
 
 void submit(PoolCore& core, Ref<TaskRecord> task) { core.submit(std::move(task)); }
+void submit_when_room(PoolCore& core, Ref<TaskRecord> task) { core.submit_when_room(std::move(task)); }
 bool try_submit(PoolCore& core, Ref<TaskRecord> task) { return core.try_submit(std::move(task)); }
 
 void submit_group(PoolCore& core, TaskGroup& group, std::vector<Ref<TaskRecord>> tasks) {

@@ -54,10 +54,8 @@ class Supervisor final : public Actor {
     look,             // for workers that do not get on, and what waits behind them
     resized,          // the number of workers wanted is another
     callback_ended,   // maybe the last
-    limits_due,       // timeouts and deadlines of tasks
+    limits_due,       // timeouts, deadlines, pauses and graces of tasks
     memory_due,       // to be looked at
-    retry,            // object: TaskRecord whose pause is over
-    kill_cancelled,   // object: TaskRecord whose grace is over
     asked,            // object: PoolRequest
   };
 
@@ -73,13 +71,14 @@ class Supervisor final : public Actor {
   WorkerSlot* choose_for_short() const;
   WorkerSlot* choose_for_long() const;
   static bool may_get(WorkerSlot& slot) noexcept {
-    return slot.child.has_value() && !slot.is_leaving && !slot.is_held_up();
+    return slot.child.has_value() && !slot.is_leaving() && !slot.is_held_up();
   }
   bool give(WorkerSlot& slot, Ref<TaskRecord>& task);
   void drain_results();
   bool drain_slot(WorkerSlot& slot);
   bool take_result(WorkerSlot& slot, const Frame& frame);
-  void end_task(WorkerSlot& slot, const Ref<TaskRecord>& task, const Frame& frame, wire::Result::Reader result);
+  void end_task(WorkerSlot& slot, const Ref<TaskRecord>& task, const Frame& frame, bool failed, bool retry);
+  bool take_back_last(WorkerSlot& slot);
   void fail_task(TaskRecord& task, const std::exception_ptr& error);
   void stop_workers_when_done();
 
@@ -95,18 +94,21 @@ class Supervisor final : public Actor {
   void forget_deadline(TaskRecord& task);
   void front_changed(WorkerSlot& slot);
   void check_limits();
-  void check_timeout(WorkerSlot& slot);
+  Deadline check_timeout(WorkerSlot& slot);
+  Deadline check_deadlines();
+  Deadline check_pauses();
+  Deadline check_graces();
   void expire(const Ref<TaskRecord>& task);
   void set_limit_timer(Deadline when);
   void retry_later(const Ref<TaskRecord>& task);
-  void retry_now(TaskRecord& task);
-  bool wants_retry(TaskRecord& task, wire::Result::Reader failure);
+  bool wants_retry(const TaskRecord& task, wire::Result::Reader result) const;
   void on_death(const Ref<TaskRecord>& task, const DeathRecord& death);
   bool cancel(CancelRequest& request);
   bool cancel_task(const Ref<TaskRecord>& task, const CancelOptions& options);
   void kill_cancelled_task(const Ref<TaskRecord>& task);
   WorkerSlot* slot_of(const TaskRecord& task);
   bool take_out(WorkerSlot& slot, const TaskRecord& task);
+  static std::deque<InFlight>::iterator find(WorkerSlot& slot, const TaskRecord& task);
   void kill_running(WorkerSlot& slot, const TaskRecord& task, const std::exception_ptr& error, const std::string& why);
   void check_memory_soon();
   void check_memory();
@@ -140,6 +142,9 @@ class Supervisor final : public Actor {
   static WorkerStatistics statistics_of(WorkerSlot& slot);
   void remember(const DeathRecord& death);
 
+  /// How often to look whether a worker goes on that owes nothing and does not read its ring, as one that was stopped.
+  static constexpr std::chrono::milliseconds slow_look_interval{100};
+
   PoolCore& core_;
   Backlog backlog_;
   TaskTime task_time_;
@@ -156,9 +161,16 @@ class Supervisor final : public Actor {
   bool gone_ = false;
   std::exception_ptr broken_;  // why no more tasks can be run
 
+  /// A task and when something is to be done about it.
+  struct Due {
+    Deadline when;
+    Ref<TaskRecord> task;
+  };
   std::multimap<Deadline, TaskRecord*> deadlines_;  // of tasks that have not ended
-  Deadline limit_timer_ = no_deadline;              // when check_limits comes
-  std::vector<Ref<TaskRecord>> resting_;            // between two attempts
+  std::vector<Due> resting_;                        // between two attempts
+  std::vector<Due> graces_;                         // cancelled and still running
+  Deadline limits_at_ = no_deadline;                // when check_limits comes
+  Pump::Id limit_timer_ = 0;
   bool memory_timer_set_ = false;
 
   // What statistics tell beside the workers'.

@@ -11,8 +11,6 @@ namespace {
 
 /// How often to look whether workers get on. One that has the same task at its front in two looks is held up.
 constexpr std::chrono::milliseconds look_interval{5};
-/// The same while work waits for a worker that owes nothing and does not read its ring, as one that was stopped.
-constexpr std::chrono::milliseconds slow_look_interval{100};
 
 }  // namespace
 
@@ -21,6 +19,7 @@ void Supervisor::look_after_workers() {
   bool look_again = false;
   bool somebody_is_frozen = false;
   for (const auto& slot : core_.slots()) {
+    if (!slot->in_flight.empty()) drain_slot(*slot);  // see slot_of
     if (slot->in_flight.empty()) {
       somebody_is_frozen = somebody_is_frozen || slot->is_held_up();
       continue;
@@ -39,11 +38,20 @@ void Supervisor::look_after_workers() {
 // What a held-up worker has not begun goes back to the head of the queue, if there is somebody else to take it.
 void Supervisor::take_back_from_held_up() {
   if (std::ranges::none_of(core_.slots(), [](const auto& slot) { return may_get(*slot); })) return;
-  for (const auto& slot : core_.slots())
-    while (slot->held_up && !slot->in_flight.empty() && slot->in_flight.back().revoke()) {
-      backlog_.push_front(std::move(slot->in_flight.back().task));
-      slot->in_flight.pop_back();
+  for (const auto& slot : core_.slots()) {
+    while (slot->held_up && take_back_last(*slot)) {
     }
+    stop_if_leaving(*slot);
+  }
+}
+
+// What was given last goes back to the head of the queue; false: nothing was, or the worker has begun it.
+bool Supervisor::take_back_last(WorkerSlot& slot) {
+  if (slot.in_flight.empty() || !slot.in_flight.back().revoke()) return false;
+  backlog_.push_front(std::move(slot.in_flight.back().task));
+  slot.in_flight.pop_back();
+  ++slot.tasks_left;
+  return true;
 }
 
 // Has idle workers take over what lies before busy ones and was not begun.
@@ -61,6 +69,7 @@ void Supervisor::balance() {
     if (idle == nullptr || loaded == nullptr || !loaded->in_flight.back().revoke()) return;
     Ref<TaskRecord> task = std::move(loaded->in_flight.back().task);
     loaded->in_flight.pop_back();
+    ++loaded->tasks_left;
     if (!give(*idle, task)) return backlog_.push_front(std::move(task));
     idle->requests.ring();
   }

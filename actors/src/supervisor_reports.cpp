@@ -53,7 +53,7 @@ PoolStatistics Supervisor::statistics() {
 WorkerStatistics Supervisor::statistics_of(WorkerSlot& slot) {
   const auto state = [&] {
     if (!slot.child) return slot.starting ? WorkerState::starting : WorkerState::absent;
-    if (slot.is_leaving) return WorkerState::leaving;
+    if (slot.is_leaving()) return WorkerState::leaving;
     if (!slot.has_started()) return WorkerState::starting;
     if (slot.is_held_up()) return WorkerState::held_up;
     return slot.in_flight.empty() ? WorkerState::idle : WorkerState::busy;

@@ -23,7 +23,7 @@ constexpr auto memory_interval = std::chrono::milliseconds{50};
 
 std::chrono::nanoseconds pause_before_retry(const Backoff& backoff, std::uint32_t attempts) {
   static thread_local std::minstd_rand random{std::random_device{}()};
-  double pause = static_cast<double>(backoff.initial.count());
+  double pause = std::min(static_cast<double>(backoff.initial.count()), 1e18);
   for (std::uint32_t i = 1; i < attempts; ++i) pause = std::min(pause * backoff.factor, 1e18);
   pause = std::min(pause, static_cast<double>(backoff.longest.count()));
   pause *= 1 - backoff.jitter * std::uniform_real_distribution<>{}(random);
@@ -54,40 +54,79 @@ void Supervisor::forget_deadline(TaskRecord& task) {
 void Supervisor::front_changed(WorkerSlot& slot) {
   if (slot.in_flight.empty()) return;
   const TaskOptions* options = slot.in_flight.front().task->options();
-  if (options != nullptr && options->timeout) set_limit_timer(Clock::now() + *options->timeout);
+  if (options != nullptr && options->timeout) set_limit_timer(deadline_after(*options->timeout));
 }
 
+// One timer for all: the earliest counts.
 void Supervisor::set_limit_timer(Deadline when) {
-  if (when >= limit_timer_) return;
-  limit_timer_ = when;
-  Pump::instance().call_at(when, [core = Ref<PoolCore>::share(&core_)] { core->tell(limits_due); });
+  if (when >= limits_at_) return;
+  Pump::instance().cancel(limit_timer_);
+  limits_at_ = when;
+  limit_timer_ = Pump::instance().call_at(when, [core = Ref<PoolCore>::share(&core_)] { core->tell(limits_due); });
 }
 
 void Supervisor::check_limits() {
-  limit_timer_ = no_deadline;
+  limits_at_ = no_deadline;
+  limit_timer_ = 0;
   if (ending()) return;
-  for (const auto& slot : core_.slots()) check_timeout(*slot);
+  Deadline next = no_deadline;
+  for (const auto& slot : core_.slots()) next = std::min(next, check_timeout(*slot));
+  next = std::min({next, check_deadlines(), check_pauses(), check_graces()});
+  set_limit_timer(next);
+  feed_workers();
+  stop_workers_when_done();
+}
+
+// Returns when to look again.
+Deadline Supervisor::check_timeout(WorkerSlot& slot) {
+  if (!slot.child || slot.doom) return no_deadline;
+  drain_slot(slot);  // see slot_of
+  if (slot.in_flight.empty()) return no_deadline;
+  const InFlight& front = slot.in_flight.front();
+  const TaskOptions* options = front.task->options();
+  if (options == nullptr || !options->timeout) return no_deadline;
+  const auto time = front.has_begun() ? slot.time_of_front() : std::chrono::nanoseconds{0};
+  if (time < *options->timeout) return deadline_after(*options->timeout - time);
+  const std::string why =
+      task_name(front.task->words()) + " ran longer than its timeout of " + milliseconds_text(*options->timeout);
+  kill_running(slot, *front.task, std::make_exception_ptr(TimeoutError(why + "; its worker was killed")), why);
+  return no_deadline;
+}
+
+Deadline Supervisor::check_deadlines() {
   while (!deadlines_.empty() && deadlines_.begin()->first <= Clock::now()) {
     const auto task = Ref<TaskRecord>::share(deadlines_.begin()->second);
     deadlines_.erase(deadlines_.begin());
     expire(task);
   }
-  if (!deadlines_.empty()) set_limit_timer(deadlines_.begin()->first);
-  feed_workers();
+  return deadlines_.empty() ? no_deadline : deadlines_.begin()->first;
 }
 
-void Supervisor::check_timeout(WorkerSlot& slot) {
-  if (!slot.child || slot.doom) return;
-  drain_slot(slot);  // see slot_of
-  if (slot.in_flight.empty()) return;
-  const InFlight& front = slot.in_flight.front();
-  const TaskOptions* options = front.task->options();
-  if (options == nullptr || !options->timeout) return;
-  const auto time = front.has_begun() ? slot.time_of_front() : std::chrono::nanoseconds{0};
-  if (time < *options->timeout) return set_limit_timer(Clock::now() + *options->timeout - time);
-  const std::string why =
-      task_name(front.task->words()) + " ran longer than its timeout of " + milliseconds_text(*options->timeout);
-  kill_running(slot, *front.task, std::make_exception_ptr(TimeoutError(why + "; its worker was killed")), why);
+Deadline Supervisor::check_pauses() {
+  const auto now = Clock::now();
+  Deadline next = no_deadline;
+  std::erase_if(resting_, [&](const Due& resting) {
+    if (resting.task->has_ended()) return true;
+    next = std::min(next, resting.when > now ? resting.when : no_deadline);
+    if (resting.when <= now) backlog_.push_back(resting.task);
+    return resting.when <= now;
+  });
+  return next;
+}
+
+Deadline Supervisor::check_graces() {
+  const auto now = Clock::now();
+  Deadline next = no_deadline;
+  for (Due& grace : std::exchange(graces_, {})) {
+    if (grace.task->has_ended()) continue;
+    if (grace.when <= now) {
+      kill_cancelled_task(grace.task);
+    } else {
+      next = std::min(next, grace.when);
+      graces_.push_back(std::move(grace));
+    }
+  }
+  return next;
 }
 
 void Supervisor::expire(const Ref<TaskRecord>& task) {
@@ -122,12 +161,12 @@ bool Supervisor::cancel_task(const Ref<TaskRecord>& task, const CancelOptions& o
   }
   if (!options.force) return false;
   task->set_cancelled();
-  slot->in_flight.front().frame->stop.store(1, std::memory_order_relaxed);
+  find(*slot, *task)->frame->stop.store(1, std::memory_order_relaxed);
   if (options.grace.count() <= 0) {
     kill_cancelled_task(task);
   } else {
-    Pump::instance().call_at(deadline_after(options.grace),
-                             [core = Ref<PoolCore>::share(&core_), task] { core->tell(kill_cancelled, 0, task); });
+    graces_.push_back({deadline_after(options.grace), task});
+    set_limit_timer(graces_.back().when);
   }
   return true;
 }
@@ -137,7 +176,6 @@ void Supervisor::kill_cancelled_task(const Ref<TaskRecord>& task) {
   if (slot == nullptr) return;
   const std::string why = task_name(task->words()) + " was cancelled while it ran";
   kill_running(*slot, *task, std::make_exception_ptr(Cancelled(why)), why);
-  feed_workers();
 }
 
 // The worker that has been given `task` and has not answered; null: none. Takes out answers first: a frame whose answer
@@ -154,12 +192,17 @@ WorkerSlot* Supervisor::slot_of(const TaskRecord& task) {
   return nullptr;
 }
 
+std::deque<InFlight>::iterator Supervisor::find(WorkerSlot& slot, const TaskRecord& task) {
+  return std::ranges::find_if(slot.in_flight, [&](const InFlight& one) { return one.task.get() == &task; });
+}
+
 // Takes a task back from its worker; false if that has begun it.
 bool Supervisor::take_out(WorkerSlot& slot, const TaskRecord& task) {
-  const auto entry = std::ranges::find_if(slot.in_flight, [&](const InFlight& one) { return one.task.get() == &task; });
+  const auto entry = find(slot, task);
   if (!entry->revoke()) return false;
   const bool was_front = entry == slot.in_flight.begin();
   slot.in_flight.erase(entry);
+  ++slot.tasks_left;
   if (was_front) front_changed(slot);
   stop_if_leaving(slot);
   return true;
@@ -171,12 +214,9 @@ void Supervisor::kill_running(WorkerSlot& slot, const TaskRecord& task, const st
                               const std::string& why) {
   drain_slot(slot);
   if (!slot.child || slot.in_flight.empty() || slot.in_flight.front().task.get() != &task) return;
-  while (slot.in_flight.size() > 1) {
-    if (!slot.in_flight.back().revoke()) return drain_results();  // begun: then ours has ended
-    backlog_.push_front(std::move(slot.in_flight.back().task));
-    slot.in_flight.pop_back();
-  }
-  slot.is_leaving = true;  // gets nothing more
+  while (slot.in_flight.size() > 1)
+    if (!take_back_last(slot)) return drain_results();  // begun: then ours has ended
+  slot.is_retired = true;
   slot.is_told_to_stop = true;
   slot.doom = Doom{task.id(), error, why};
   send_signal(*slot.child, SIGKILL);
@@ -184,19 +224,21 @@ void Supervisor::kill_running(WorkerSlot& slot, const TaskRecord& task, const st
 
 // --- Retry ---
 
-bool Supervisor::wants_retry(TaskRecord& task, wire::Result::Reader failure) {
+// Whether `result`, a failure, is one after which the task is to be begun again.
+bool Supervisor::wants_retry(const TaskRecord& task, wire::Result::Reader result) const {
   const TaskOptions* options = task.options();
   if (options == nullptr || options->retry_on.empty() || task.attempts >= options->retries || ending()) return false;
-  const auto type = failure.getFailure().getType();
-  if (!std::ranges::count(options->retry_on, std::string_view(type.begin(), type.size()))) return false;
-  ++task.attempts;
-  retry_later(Ref<TaskRecord>::share(&task));
-  return true;
+  if (task.deadline() <= Clock::now()) return false;
+  const auto type = result.getFailure().getType();
+  return std::ranges::count(options->retry_on, std::string_view(type.begin(), type.size())) > 0;
 }
 
 void Supervisor::on_death(const Ref<TaskRecord>& task, const DeathRecord& death) {
   const TaskOptions* options = task->options();
-  if (task->is_cancelled()) return fail_task(*task, std::make_exception_ptr(Cancelled(death.task + " was cancelled")));
+  if (task->is_cancelled()) {
+    ++num_cancelled_;
+    return fail_task(*task, std::make_exception_ptr(Cancelled(death.task + " was cancelled while it ran")));
+  }
   if (options == nullptr || options->retries == 0) return fail_task(*task, std::make_exception_ptr(WorkerDied(death)));
   task->deaths().push_back(death);
   if (task->deaths().size() >= core_.options().quarantine_after) {
@@ -205,28 +247,15 @@ void Supervisor::on_death(const Ref<TaskRecord>& task, const DeathRecord& death)
     for (const DeathRecord& one : task->deaths()) text += "; " + describe(one);
     return fail_task(*task, std::make_exception_ptr(Quarantined(text)));
   }
-  if (task->attempts > options->retries || ending())
+  if (task->attempts > options->retries || ending() || task->deadline() <= Clock::now())
     return fail_task(*task, std::make_exception_ptr(WorkerDied(death)));
   retry_later(task);
 }
 
 void Supervisor::retry_later(const Ref<TaskRecord>& task) {
   ++num_retried_;
-  const auto pause = pause_before_retry(task->options()->backoff, task->attempts);
-  if (pause.count() <= 0) return backlog_.push_back(task);
-  resting_.push_back(task);
-  Pump::instance().call_at(Clock::now() + pause,
-                           [core = Ref<PoolCore>::share(&core_), task] { core->tell(retry, 0, task); });
-}
-
-void Supervisor::retry_now(TaskRecord& task) {
-  const auto place = std::ranges::find(resting_, &task, &Ref<TaskRecord>::get);
-  if (place == resting_.end()) return;  // the pool has ended it
-  const Ref<TaskRecord> found = std::move(*place);
-  resting_.erase(place);
-  if (found->has_ended()) return;
-  backlog_.push_back(found);
-  feed_workers();
+  resting_.push_back({deadline_after(pause_before_retry(task->options()->backoff, task->attempts)), task});
+  set_limit_timer(resting_.back().when);
 }
 
 // --- Memory ---
@@ -245,6 +274,7 @@ void Supervisor::check_memory() {
   for (const auto& slot : core_.slots())
     if (slot->child && !slot->doom) check_memory_of(*slot);
   feed_workers();
+  stop_workers_when_done();
   if (has_workers()) check_memory_soon();
 }
 
@@ -255,8 +285,10 @@ void Supervisor::check_memory_of(WorkerSlot& slot) {
   const auto text = [&](std::uint64_t limit) {
     return std::to_string(bytes >> 20U) + " MiB in use, the limit is " + std::to_string(limit >> 20U) + " MiB";
   };
-  if (options.memory_hard_limit && bytes > *options.memory_hard_limit && !slot.in_flight.empty() &&
-      slot.in_flight.front().has_begun()) {
+  const bool above_hard = options.memory_hard_limit && bytes > *options.memory_hard_limit;
+  const bool above_soft = options.memory_soft_limit && bytes > *options.memory_soft_limit;
+  const bool is_busy = !slot.in_flight.empty() && slot.in_flight.front().has_begun();
+  if (above_hard && is_busy) {
     const Ref<TaskRecord> task = slot.in_flight.front().task;
     DeathRecord death{.pid = slot.child->pid(),
                       .exitcode = -SIGKILL,
@@ -270,8 +302,8 @@ void Supervisor::check_memory_of(WorkerSlot& slot) {
                       .reason = text(*options.memory_hard_limit)};
     const std::string why = death.reason;
     kill_running(slot, *task, std::make_exception_ptr(WorkerDied(std::move(death))), why);
-  } else if (options.memory_soft_limit && bytes > *options.memory_soft_limit) {
-    retire(slot);
+  } else if ((above_hard || above_soft) && slot.has_answered) {
+    retire(slot);  // not before its first task: one that needs so much to get ready would never run any
   }
 }
 

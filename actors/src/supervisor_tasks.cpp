@@ -9,6 +9,7 @@
 
 #include <kj/exception.h>
 
+#include <algorithm>
 #include <csignal>
 #include <utility>
 
@@ -20,6 +21,11 @@ namespace {
 constexpr double wake_ns = 25'000;
 /// Every so many submissions the submitter takes results along, so that neither rings nor memory fill up.
 constexpr unsigned submissions_between_drains = 16;
+
+/// Lets the worker have the memory of an answer back that nobody wants.
+void give_back(const WorkerSlot& slot, const Frame& frame) {
+  for (const SegmentRef& segment : frame.segments) slot.arena->release(segment.ticket);
+}
 
 }  // namespace
 
@@ -53,10 +59,6 @@ void Supervisor::receive(Mail& mail) {
     case callback_ended: check_all_gone(); break;
     case limits_due: check_limits(); break;
     case memory_due: check_memory(); break;
-    case retry: retry_now(static_cast<TaskRecord&>(*mail.object)); break;
-    case kill_cancelled:
-      kill_cancelled_task(Ref<TaskRecord>::share(static_cast<TaskRecord*>(mail.object.get())));
-      break;
     case asked: answer(static_cast<PoolRequest&>(*mail.object)); break;
     default: break;
   }
@@ -65,7 +67,8 @@ void Supervisor::receive(Mail& mail) {
 void Supervisor::take_task(Ref<TaskRecord> task) {
   if (broken_ || ending()) {
     const char* how = terminated_ ? " was terminated" : " was closed";
-    return fail_task(*task, broken_ ? broken_ : std::make_exception_ptr(Cancelled(core_.name() + how)));
+    fail_task(*task, broken_ ? broken_ : std::make_exception_ptr(Cancelled(core_.name() + how)));
+    return stop_workers_when_done();
   }
   if (task->deadline() != no_deadline) note_deadline(*task);
   if (!backlog_.empty() || !hand_out(task)) backlog_.push_back(std::move(task));
@@ -119,7 +122,7 @@ bool Supervisor::give(WorkerSlot& slot, Ref<TaskRecord>& task) {
   slot.last_given = ++stamp_;
   if (slot.in_flight.size() == 1) front_changed(slot);
   look_soon();
-  if (++slot.tasks_given == core_.options().maxtasksperchild) slot.is_leaving = true;
+  --slot.tasks_left;
   return true;
 }
 
@@ -132,6 +135,9 @@ bool Supervisor::hand_out(Ref<TaskRecord>& task) {
     }
     slot->held_up = true;  // its ring is full
   }
+  // One that owes nothing will not answer: somebody has to see when it reads its ring again.
+  if (std::ranges::any_of(core_.slots(), [](const auto& slot) { return slot->held_up && slot->in_flight.empty(); }))
+    look_soon(slow_look_interval);
   return false;
 }
 
@@ -167,7 +173,7 @@ bool Supervisor::drain_slot(WorkerSlot& slot) {
       return any;
     }
     slot.results.pop(frame);
-    if (slot.is_leaving) stop_if_leaving(slot);
+    if (slot.is_leaving()) stop_if_leaving(slot);
     recovered_ = recovered_ || slot.held_up;
     slot.held_up = false;
     any = true;
@@ -179,19 +185,26 @@ bool Supervisor::take_result(WorkerSlot& slot, const Frame& frame) {
     MessageReader message{frame.words, frame.segments, slot.arena.get()};
     const auto result = message.root<wire::Result>();
     if (result.getId() == 0) {  // the initializer's
-      if (result.isFailure()) initializer_error_ = decode_exception(result.getFailure());
+      initializer_error_ = result.isFailure() ? decode_exception(result.getFailure()) : nullptr;
       return true;
     }
-    if (slot.in_flight.empty()) return broken_ || ending();
+    if (slot.in_flight.empty()) {
+      give_back(slot, frame);
+      return broken_ || ending();
+    }
     if (slot.in_flight.front().task->id() != result.getId()) return false;
+    // Whatever can be wrong with the message shows before the task is taken off.
+    const bool failed = result.isFailure();
+    const bool retry = failed && wants_retry(*slot.in_flight.front().task, result);
     const std::chrono::nanoseconds busy{result.getBusy()};
     task_time_.learn(busy);
     slot.busy += busy;
     ++slot.tasks;
+    slot.has_answered = true;
     const Ref<TaskRecord> task = std::move(slot.in_flight.front().task);
     slot.in_flight.pop_front();
     front_changed(slot);
-    end_task(slot, task, frame, result);
+    end_task(slot, task, frame, failed, retry);
     return true;
   } catch (const kj::Exception&) {
     return false;
@@ -200,17 +213,18 @@ bool Supervisor::take_result(WorkerSlot& slot, const Frame& frame) {
   }
 }
 
-void Supervisor::end_task(WorkerSlot& slot, const Ref<TaskRecord>& task, const Frame& frame,
-                          wire::Result::Reader result) {
-  const bool failed = result.isFailure();
+void Supervisor::end_task(WorkerSlot& slot, const Ref<TaskRecord>& task, const Frame& frame, bool failed, bool retry) {
   if (task->has_rules()) {
-    if (task->has_ended()) return;
+    if (task->is_cancelled() || retry) give_back(slot, frame);
     if (task->is_cancelled()) {
       ++num_cancelled_;
-      return fail_task(*task,
-                       std::make_exception_ptr(Cancelled(task_name(task->words()) + " was cancelled while it ran")));
+      return fail_task(*task, std::make_exception_ptr(
+                                  Cancelled(task_name(task->words()) + " was cancelled while it ran")));
     }
-    if (failed && wants_retry(*task, result)) return;
+    if (retry) {
+      ++task->attempts;
+      return retry_later(task);
+    }
     forget_deadline(*task);
   }
   ++(failed ? num_failed_ : num_done_);

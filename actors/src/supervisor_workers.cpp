@@ -30,6 +30,7 @@ void Supervisor::adopt_worker(WorkerSlot& slot, PoolCore::Launched launched) {
   slot.child = std::move(launched.child);
   slot.pid.store(slot.child->pid());
   slot.exit_watch = launched.exit_watch;
+  if (const auto most = core_.options().maxtasksperchild) slot.tasks_left = *most;
   core_.write_initializer(slot);
 }
 
@@ -132,8 +133,7 @@ void Supervisor::settle_tasks_of_dead(WorkerSlot& slot, DeathRecord death) {
     death.ran_for = slot.time_of_front();
     death.attempts = task->attempts;
     if (task.get() == begun.front().get()) remember(death);
-    if (task->is_cancelled()) ++num_cancelled_;
-    if (slot.doom && slot.doom->task_id == task->id())
+    if (slot.doom && slot.doom->task_id == task->id() && !task->is_cancelled())
       fail_task(*task, slot.doom->error);
     else
       on_death(task, death);
@@ -142,17 +142,16 @@ void Supervisor::settle_tasks_of_dead(WorkerSlot& slot, DeathRecord death) {
 
 // Has the worker end when it has done what it has begun; others take what it has not.
 void Supervisor::retire(WorkerSlot& slot) {
-  if (slot.is_leaving || !slot.child) return;
-  slot.is_leaving = true;
-  while (!slot.in_flight.empty() && slot.in_flight.back().revoke()) {
-    backlog_.push_front(std::move(slot.in_flight.back().task));
-    slot.in_flight.pop_back();
+  if (slot.is_retired || !slot.child) return;
+  slot.is_retired = true;
+  drain_slot(slot);  // see slot_of
+  while (take_back_last(slot)) {
   }
   stop_if_leaving(slot);
 }
 
 void Supervisor::stop_if_leaving(WorkerSlot& slot) {
-  if (slot.is_leaving && slot.in_flight.empty() && slot.child && !ending()) tell_to_stop(slot);
+  if (slot.is_leaving() && slot.in_flight.empty() && slot.child && !ending()) tell_to_stop(slot);
 }
 
 void Supervisor::tell_to_stop(WorkerSlot& slot) {
@@ -225,7 +224,8 @@ void Supervisor::fail_all(const std::exception_ptr& error) {
     slot->in_flight.clear();
   }
   while (!backlog_.empty()) fail_task(*backlog_.pop_front(), error);
-  for (const auto& task : std::exchange(resting_, {})) fail_task(*task, error);
+  for (const Due& resting : std::exchange(resting_, {})) fail_task(*resting.task, error);
+  graces_.clear();
 }
 
 void Supervisor::check_all_gone() {
@@ -234,7 +234,9 @@ void Supervisor::check_all_gone() {
     if (slot->child || slot->starting) return;
   if (core_.has_callbacks()) return;
   gone_ = true;
-  if (kill_timer_ != 0) Pump::instance().cancel(kill_timer_);
+  // Timers own the pool.
+  Pump::instance().cancel(kill_timer_);
+  Pump::instance().cancel(limit_timer_);
   core_.all_gone();
 }
 

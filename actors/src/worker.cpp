@@ -17,6 +17,7 @@
 #include "worker_slot.hpp"
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -60,9 +61,19 @@ struct Channel {
 
 /// What this process runs. Kept when it has ended, until the next.
 struct Running {
-  const FrameHeader* frame = nullptr;
-  std::uint64_t id = 0;
-  std::uint64_t deadline_ns = 0;  // steady clock; 0: none
+  std::atomic<const FrameHeader*> frame{nullptr};
+  std::atomic<std::uint64_t> id{0};           // 0: nothing
+  std::atomic<std::uint64_t> deadline_ns{0};  // steady clock; 0: none
+
+  void begin(const FrameHeader* its_frame, std::uint64_t its_id, std::uint64_t its_deadline) noexcept {
+    frame.store(its_frame, std::memory_order_relaxed);
+    deadline_ns.store(its_deadline, std::memory_order_relaxed);
+    id.store(its_id, std::memory_order_release);
+  }
+  void end() noexcept {
+    id.store(0, std::memory_order_relaxed);
+    deadline_ns.store(0, std::memory_order_relaxed);
+  }
 };
 Running running;
 
@@ -110,8 +121,10 @@ class Worker final : public Actor {
       if (status == RingReader::Status::empty) return;
       if (status == RingReader::Status::corrupt) give_up();
       auto expected = static_cast<std::uint32_t>(FrameState::queued);
+      channel_.slot.shared().busy_since.store(now_.time_since_epoch().count(), std::memory_order_relaxed);
       if (frame.header->state.compare_exchange_strong(expected, static_cast<std::uint32_t>(FrameState::running))) {
         run(frame);
+        running.end();
         frame.header->state.store(static_cast<std::uint32_t>(FrameState::done), std::memory_order_release);
         channel_.bell.ring();
       }
@@ -135,8 +148,7 @@ class Worker final : public Actor {
         stopped_ = true;
         return;
       }
-      running = {.frame = frame.header, .id = id, .deadline_ns = task.getDeadline()};
-      channel_.slot.shared().busy_since.store(now_.time_since_epoch().count(), std::memory_order_relaxed);
+      running.begin(frame.header, id, task.getDeadline());
       const auto thunk = reinterpret_cast<TaskThunk>(
           find_thunk(ThunkKind::task, {.offset = task.getThunk(), .module = task.getModule()}));
       answer(id, [&](wire::Result::Builder result) {
@@ -199,7 +211,7 @@ class Worker final : public Actor {
 };
 
 void run_worker(ChildContext& context) {
-  at_child_start([] { running = {}; });
+  at_child_start([] { running.end(); });
   std::signal(SIGINT, SIG_IGN);  // Ctrl-C reaches the whole terminal; the parent decides what becomes of us
   Channel channel{context.descriptors()};
   bool stopped = false;
@@ -290,18 +302,21 @@ std::string task_arguments(std::span<const std::uint64_t> words) {
 
 namespace troupe {
 
-// A worker runs tasks on its one thread; other threads of it are in no task.
-bool this_task::is_running() noexcept { return detail::running.frame != nullptr; }
+// A worker runs one task at a time; all its threads are in that one.
+bool this_task::is_running() noexcept { return id() != 0; }
 std::uint64_t this_task::id() noexcept { return detail::running.id; }
 StopToken this_task::stop_token() noexcept { return StopToken{id()}; }
 bool this_task::stop_requested() noexcept { return stop_token().stop_requested(); }
 bool StopToken::stop_requested() const noexcept {
-  return task_id_ != 0 && task_id_ == detail::running.id &&
-         detail::running.frame->stop.load(std::memory_order_relaxed) != 0;
+  if (task_id_ == 0 || task_id_ != detail::running.id.load(std::memory_order_acquire)) return false;
+  const bool stop = detail::running.frame.load(std::memory_order_relaxed)->stop.load(std::memory_order_relaxed) != 0;
+  // The task may have ended meanwhile, and its frame lie under another one.
+  std::atomic_thread_fence(std::memory_order_acquire);
+  return stop && task_id_ == detail::running.id.load(std::memory_order_relaxed);
 }
 Deadline this_task::deadline() noexcept {
-  if (detail::running.deadline_ns == 0) return no_deadline;
-  return Deadline{std::chrono::nanoseconds(static_cast<std::int64_t>(detail::running.deadline_ns))};
+  const std::uint64_t when = detail::running.deadline_ns.load(std::memory_order_relaxed);
+  return when == 0 ? no_deadline : Deadline{std::chrono::nanoseconds(static_cast<std::int64_t>(when))};
 }
 
 }  // namespace troupe

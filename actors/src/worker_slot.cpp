@@ -27,10 +27,11 @@ void WorkerSlot::reset() {
   in_flight.clear();
   oldest_seen = 0;
   held_up = false;
-  is_leaving = false;
+  is_retired = false;
   is_told_to_stop = false;
   doom.reset();
-  tasks_given = 0;
+  tasks_left = std::numeric_limits<std::int64_t>::max();
+  has_answered = false;
 }
 
 }  // namespace troupe::detail

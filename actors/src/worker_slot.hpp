@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <deque>
 #include <exception>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -88,6 +89,8 @@ class WorkerSlot {
     return std::chrono::steady_clock::now().time_since_epoch() -
            std::chrono::nanoseconds(memory.shared().busy_since.load(std::memory_order_relaxed));
   }
+  /// Whether this process gets no more tasks, and ends after those it has.
+  bool is_leaving() const noexcept { return is_retired || tasks_left <= 0; }
   /// Clears the rings for the next worker. Only when the last one is gone.
   void reset();
 
@@ -107,10 +110,11 @@ class WorkerSlot {
   std::uint64_t last_given = 0;    // stamp of the last task given, for least recently used
   std::uint64_t oldest_seen = 0;   // id of the oldest task in flight when the supervisor last looked
   bool held_up = false;            // see is_held_up
-  bool is_leaving = false;         // gets no more tasks, and ends after what it has begun
+  bool is_retired = false;         // gets no more tasks, and ends after what it has begun
   bool is_told_to_stop = false;
   std::optional<Doom> doom;      // set when the pool kills the worker for its task
-  std::int64_t tasks_given = 0;  // to this process
+  std::int64_t tasks_left = std::numeric_limits<std::int64_t>::max();  // that this process may get
+  bool has_answered = false;                                           // this process, a task
   std::size_t tasks = 0;         // answered by all processes in this place
   std::chrono::nanoseconds busy{0};
   unsigned restarts = 0;

@@ -93,7 +93,10 @@ Callbacks& instance() {
   return callbacks().get([] {
     detail::require_runtime();
     auto service = std::make_unique<Callbacks>();
-    detail::at_child_start([] { callbacks().forget([](Callbacks&) {}); });
+    detail::at_child_start([] {
+      is_callback_thread = false;
+      callbacks().forget([](Callbacks&) {});
+    });
     detail::at_runtime_end(&CallbackThread::stop);
     return service.release();
   });

@@ -49,6 +49,8 @@ class PoolVisit {
 /// Thread: any. Blocks: while the pool has as much to do as its options allow, unless those say otherwise.
 /// Errors: ValueError when the pool is not running; Full.
 void submit(PoolCore& core, Ref<TaskRecord> task);
+/// The same, waiting for room whatever the options say: for tasks of a sequence. Errors: ValueError.
+void submit_when_room(PoolCore& core, Ref<TaskRecord> task);
 /// The same, but gives the task up and returns false where submit would wait or throw Full.
 bool try_submit(PoolCore& core, Ref<TaskRecord> task);
 /// Hands over all tasks of a group; a group without tasks is ready at once. Errors: ValueError, and nothing is done

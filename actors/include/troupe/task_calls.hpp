@@ -389,7 +389,7 @@ class TaskCalls {
         encode_items_as<ItemType, false>(builder, state->callable, items.begin(), items.size());
       }
       Ref<detail::TaskRecord> task = builder.finish(listener);
-      detail::submit(*core, task);
+      detail::submit_when_room(*core, task);
       return task;
     };
     using Results = ResultIterator<Result>;
