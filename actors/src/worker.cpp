@@ -13,6 +13,7 @@
 #include <troupe/runtime.hpp>
 #include <troupe/task_call.hpp>
 #include <troupe/this_task.hpp>
+#include <troupe/thread_task.hpp>
 
 #include "worker_slot.hpp"
 
@@ -290,16 +291,30 @@ std::string task_arguments(std::span<const std::uint64_t> words) {
 
 namespace troupe {
 
-// A worker runs tasks on its one thread; other threads of it are in no task.
-bool this_task::is_running() noexcept { return detail::running.frame != nullptr; }
-std::uint64_t this_task::id() noexcept { return detail::running.id; }
-StopToken this_task::stop_token() noexcept { return StopToken{id()}; }
-bool this_task::stop_requested() noexcept { return stop_token().stop_requested(); }
+// A worker runs tasks on its one thread, and its other threads speak for these. A thread of a ThreadPool, in whichever
+// process, has tasks of its own.
+bool this_task::is_running() noexcept {
+  return detail::ThreadTask::current() != nullptr || detail::running.frame != nullptr;
+}
+std::uint64_t this_task::id() noexcept {
+  const auto* task = detail::ThreadTask::current();
+  return task != nullptr ? task->id() : detail::running.id;
+}
+StopToken this_task::stop_token() noexcept {
+  if (auto* task = detail::ThreadTask::current()) return StopToken{Ref<detail::ThreadTask>::share(task)};
+  return StopToken{detail::running.id};
+}
+bool this_task::stop_requested() noexcept {
+  if (const auto* task = detail::ThreadTask::current()) return task->stop_requested();
+  return StopToken{detail::running.id}.stop_requested();
+}
 bool StopToken::stop_requested() const noexcept {
+  if (thread_task_) return thread_task_->stop_requested();
   return task_id_ != 0 && task_id_ == detail::running.id &&
          detail::running.frame->stop.load(std::memory_order_relaxed) != 0;
 }
 Deadline this_task::deadline() noexcept {
+  if (const auto* task = detail::ThreadTask::current()) return task->due();
   if (detail::running.deadline_ns == 0) return no_deadline;
   return Deadline{std::chrono::nanoseconds(static_cast<std::int64_t>(detail::running.deadline_ns))};
 }
