@@ -159,6 +159,10 @@ class ThreadPoolCore final : public Shared {
   Worker* choose_sleeper() noexcept;
   void wake_all() noexcept;
 
+  // What the calling thread works for and as; another pool's, or null.
+  static thread_local const ThreadPoolCore* own_core;
+  static thread_local Worker* own;
+
   const ThreadPoolOptions options_;
   const unsigned fork_depth_;
   CallbackQueue callbacks_;
