@@ -2,6 +2,7 @@
 
 #include <troupe/error.hpp>
 #include <troupe/pool.hpp>
+#include <troupe/process.hpp>
 #include <troupe/this_task.hpp>
 
 #include "support/thread_pools.hpp"
@@ -328,6 +329,25 @@ TEST(ThreadPool, ResultsOutliveIt) {
   EXPECT_FALSE(result.cancel());
 }
 
+// Its threads are not there; nothing waits for them.
+TEST(ThreadPool, BelongsToTheProcessThatMadeIt) {
+  auto pool = std::make_unique<ThreadPool>(2);
+  const auto result = pool->apply_async(square, 3);
+  result.wait();
+  troupe::Process copy{{.start_method = troupe::StartMethod::fork}, [&] {
+                         EXPECT_EQ(result.get(), 9);
+                         EXPECT_THROW(pool->apply(square, 1), troupe::AssertionError);
+                         EXPECT_THROW(pool->terminate(), troupe::AssertionError);
+                         pool.reset();
+                         if (testing::Test::HasFailure()) throw std::runtime_error("see above");
+                       }};
+  copy.start();
+  ASSERT_TRUE(copy.join(patience));
+  EXPECT_EQ(copy.exitcode(), 0);
+  EXPECT_EQ(pool->apply(square, 3), 9);
+  pool->close();
+}
+
 TEST(ThreadPool, CountsWhatItDoes) {
   ScopedPool pool{2};
   Gate gate;
@@ -356,7 +376,7 @@ TEST(ThreadPool, WorksForManyThreadsAtOnce) {
   std::vector<std::thread> users;
   for (int user = 0; user < 4; ++user)
     users.emplace_back([&] {
-      for (int i = 0; i < 500; ++i) {
+      for (int i = 0; i < 200; ++i) {
         sum += pool.apply(square, 1);
         const auto result = pool.apply_async(square, 1);
         if (i % 3 == 0 && result.cancel()) sum += 1;
@@ -364,7 +384,7 @@ TEST(ThreadPool, WorksForManyThreadsAtOnce) {
       }
     });
   for (auto& user : users) user.join();
-  EXPECT_EQ(sum, 4 * 500 * 2);
+  EXPECT_EQ(sum, 4 * 200 * 2);
 }
 
 }  // namespace
