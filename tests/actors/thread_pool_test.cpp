@@ -178,16 +178,20 @@ TEST(ThreadPool, CancelEndsWhatHasNotBegun) {
 TEST(ThreadPool, CancelByForceAsksARunningTaskToStop) {
   ScopedPool pool{1};
   std::atomic<bool> runs{false};
+  troupe::StopToken token;
   const auto result = pool.apply_async([&] {
     EXPECT_TRUE(troupe::this_task::is_running());
     EXPECT_NE(troupe::this_task::id(), 0U);
+    token = troupe::this_task::stop_token();
     runs = true;
     return comes_true([] { return troupe::this_task::stop_requested(); });
   });
   ASSERT_TRUE(comes_true([&] { return runs.load(); }));
   EXPECT_FALSE(result.cancel());
+  EXPECT_FALSE(token.stop_requested());
   EXPECT_TRUE(result.cancel({.force = true}));
   EXPECT_THROW(result.get(), troupe::Cancelled);
+  EXPECT_FALSE(token.stop_requested()) << "nobody is left to stop";
   EXPECT_FALSE(troupe::this_task::is_running());
 }
 
