@@ -33,6 +33,7 @@ class Row:
     value: float = None  # at most, or at least when `higher` is better
     higher: bool = False
     peer_factor: float = None  # so many times better than the reference peer
+    peer_text: str = REFERENCE_PEER  # what of the reference peer does this row
     limit: str = None  # the row of the limits program that is shown beside this one
     limit_factor: float = None  # at most so many times the limit
     other_row: str = None  # the row that this one is compared with
@@ -51,7 +52,7 @@ class Row:
         if self.value is not None:
             parts.append(f"{sign} {short(self.value)} {self.unit}")
         if self.peer_factor is not None:
-            parts.append(f">= {short(self.peer_factor)}x {REFERENCE_PEER}")
+            parts.append(f">= {short(self.peer_factor)}x {self.peer_text}")
         if self.limit_factor is not None:
             parts.append(f"<= {short(self.limit_factor)}x the limit")
         if self.other_row is not None:
@@ -98,6 +99,7 @@ ROWS = [
     # No figure of multiprocessing: a task whose worker is killed never ends there, and its caller waits for ever.
     Row("pool_crash_to_error", "ms", value=5),
     Row("pool_crash_to_replacement", "ms", value=20),
+    Row("thread_pool_apply_hot", "us", peer_factor=10, peer_text="multiprocessing.dummy", limit="spin_round_trip"),
     Row("process_start_join", "ms", value=1.0, peer_factor=4, limit="fork_exit_wait"),
     Row("process_start_join_spawn", "ms", peer_factor=4, limit="fork_exec_wait"),
     Row("pool_idle_cpu", "% of a core", value=0.1),

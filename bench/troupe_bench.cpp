@@ -6,6 +6,7 @@
 #include <troupe/pool.hpp>
 #include <troupe/process.hpp>
 #include <troupe/runtime.hpp>
+#include <troupe/thread_pool.hpp>
 
 #include "figure.hpp"
 #include "proc_figures.hpp"
@@ -93,6 +94,16 @@ double pool_apply_parked() {
     time = bench::seconds_of([&] { expect(pool.apply(square, 3) == 9, "apply"); });
   }
   return bench::median(std::move(times)) * 1e6;
+}
+
+double thread_pool_apply_hot() {
+  constexpr int count = 50'000;
+  troupe::ThreadPool pool{num_workers};
+  const double seconds = bench::median_seconds(num_batches, [&] {
+    for (int i = 0; i < count; ++i) expect(pool.apply(square, i % 1000) == square(i % 1000), "apply");
+  });
+  pool.close();
+  return seconds / count * 1e6;
 }
 
 double pool_async() { return async_rate(num_workers); }
@@ -266,6 +277,7 @@ constexpr bench::Row rows[] = {
     {"pool_arg_64mib", "GB/s", pool_arg_64mib},
     {"pool_crash_to_error", "ms", pool_crash_to_error},
     {"pool_crash_to_replacement", "ms", pool_crash_to_replacement},
+    {"thread_pool_apply_hot", "us", thread_pool_apply_hot},
     {"process_start_join", "ms", process_start_join},
     {"process_start_join_spawn", "ms", process_start_join_spawn},
     {"pool_idle_cpu", "% of a core", pool_idle_cpu},

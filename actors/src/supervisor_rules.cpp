@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <csignal>
-#include <random>
 #include <unistd.h>
 #include <utility>
 
@@ -20,15 +19,6 @@ using Clock = std::chrono::steady_clock;
 
 /// Between two looks at the memory of workers.
 constexpr auto memory_interval = std::chrono::milliseconds{50};
-
-std::chrono::nanoseconds pause_before_retry(const Backoff& backoff, std::uint32_t attempts) {
-  static thread_local std::minstd_rand random{std::random_device{}()};
-  double pause = std::min(static_cast<double>(backoff.initial.count()), 1e18);
-  for (std::uint32_t i = 1; i < attempts; ++i) pause = std::min(pause * backoff.factor, 1e18);
-  pause = std::min(pause, static_cast<double>(backoff.longest.count()));
-  pause *= 1 - backoff.jitter * std::uniform_real_distribution<>{}(random);
-  return std::chrono::nanoseconds(static_cast<std::int64_t>(pause));
-}
 
 std::string milliseconds_text(std::chrono::nanoseconds time) {
   return std::to_string(time.count() / 1'000'000) + " ms";

@@ -1,6 +1,8 @@
 #include <troupe/error.hpp>
 #include <troupe/task_options.hpp>
 
+#include <algorithm>
+#include <random>
 #include <string>
 #include <utility>
 
@@ -24,5 +26,14 @@ TaskOptions checked(TaskOptions options) {
 }  // namespace
 
 SharedOptions::SharedOptions(TaskOptions all) : options(checked(std::move(all))) {}
+
+std::chrono::nanoseconds pause_before_retry(const Backoff& backoff, std::uint32_t attempts) {
+  static thread_local std::minstd_rand random{std::random_device{}()};
+  double pause = std::min(static_cast<double>(backoff.initial.count()), 1e18);
+  for (std::uint32_t i = 1; i < attempts; ++i) pause = std::min(pause * backoff.factor, 1e18);
+  pause = std::min(pause, static_cast<double>(backoff.longest.count()));
+  pause *= 1 - backoff.jitter * std::uniform_real_distribution<>{}(random);
+  return std::chrono::nanoseconds(static_cast<std::int64_t>(pause));
+}
 
 }  // namespace troupe::detail

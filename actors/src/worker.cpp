@@ -13,6 +13,7 @@
 #include <troupe/runtime.hpp>
 #include <troupe/task_call.hpp>
 #include <troupe/this_task.hpp>
+#include <troupe/thread_task.hpp>
 
 #include "worker_slot.hpp"
 
@@ -302,12 +303,23 @@ std::string task_arguments(std::span<const std::uint64_t> words) {
 
 namespace troupe {
 
-// A worker runs one task at a time; all its threads are in that one.
-bool this_task::is_running() noexcept { return id() != 0; }
-std::uint64_t this_task::id() noexcept { return detail::running.id; }
-StopToken this_task::stop_token() noexcept { return StopToken{id()}; }
-bool this_task::stop_requested() noexcept { return stop_token().stop_requested(); }
+// A worker runs one task at a time, and all its threads are in that one. A thread of a ThreadPool, in whichever process,
+// has tasks of its own.
+bool this_task::is_running() noexcept { return detail::ThreadTask::current() != nullptr || detail::running.id != 0; }
+std::uint64_t this_task::id() noexcept {
+  const auto* task = detail::ThreadTask::current();
+  return task != nullptr ? task->id() : detail::running.id.load();
+}
+StopToken this_task::stop_token() noexcept {
+  if (auto* task = detail::ThreadTask::current()) return StopToken{Ref<detail::ThreadTask>::share(task)};
+  return StopToken{detail::running.id};
+}
+bool this_task::stop_requested() noexcept {
+  if (const auto* task = detail::ThreadTask::current()) return task->stop_requested();
+  return StopToken{detail::running.id}.stop_requested();
+}
 bool StopToken::stop_requested() const noexcept {
+  if (thread_task_) return thread_task_->stop_requested();
   if (task_id_ == 0 || task_id_ != detail::running.id.load(std::memory_order_acquire)) return false;
   const bool stop = detail::running.frame.load(std::memory_order_relaxed)->stop.load(std::memory_order_relaxed) != 0;
   // The task may have ended meanwhile, and its frame lie under another one.
@@ -315,6 +327,7 @@ bool StopToken::stop_requested() const noexcept {
   return stop && task_id_ == detail::running.id.load(std::memory_order_relaxed);
 }
 Deadline this_task::deadline() noexcept {
+  if (const auto* task = detail::ThreadTask::current()) return task->due();
   const std::uint64_t when = detail::running.deadline_ns.load(std::memory_order_relaxed);
   return when == 0 ? no_deadline : Deadline{std::chrono::nanoseconds(static_cast<std::int64_t>(when))};
 }

@@ -3,6 +3,7 @@
 
 import json
 import multiprocessing as mp
+import multiprocessing.dummy
 import os
 import statistics
 import sys
@@ -45,6 +46,14 @@ def async_batch(pool, num_tasks):
 
 def pool_apply_hot():
     with mp.Pool(NUM_WORKERS) as pool:
+        def batch():
+            for i in range(500):
+                pool.apply(square, (i,))
+        return 1e6 / rate(500, batch), "us"
+
+
+def thread_pool_apply_hot():
+    with multiprocessing.dummy.Pool(NUM_WORKERS) as pool:
         def batch():
             for i in range(500):
                 pool.apply(square, (i,))
@@ -173,7 +182,7 @@ def queued_task_memory():
 def main():
     row = sys.argv[1]
     measure = globals().get(row)
-    if not (row.startswith(("pool_", "process_", "worker_", "queued_")) and callable(measure)):
+    if not (row.startswith(("pool_", "thread_", "process_", "worker_", "queued_")) and callable(measure)):
         print("{}")
         return
     value, unit = measure()

@@ -115,7 +115,10 @@ class AsyncResult {
   /// ended, or runs and is left alone. With `{.force = true}` a running one is ended too: it can look at
   /// this_task::stop_requested() for `grace`, then its worker is killed; its result is Cancelled in any case. For maps
   /// that goes for every chunk. Never blocks for longer than the pool needs to look.
-  bool cancel(CancelOptions options = {}) const { return detail::cancel(*state_, options); }
+  bool cancel(CancelOptions options = {}) const {
+    using detail::cancel;  // not the only one: each kind of pool has its own
+    return cancel(*state_, options);
+  }
 
   /// Suspends a coroutine until the task has ended; it goes on on the callback thread.
   /// Errors: as get; AssertionError when another coroutine waits for this result already.

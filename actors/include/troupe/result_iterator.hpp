@@ -20,6 +20,27 @@
 
 namespace troupe {
 
+namespace detail {
+
+/// What a ResultIterator over the tasks of a Pool deals with.
+template <class T>
+struct PoolTasks {
+  using Core = PoolCore;
+  using Task = TaskRecord;
+  using Waited = Completion;
+  using Listener = TaskListener;
+  using Arrivals = detail::Arrivals;
+
+  static T value(const TaskRecord& task) { return take_value<T>(task); }
+  static void append_chunk(const TaskRecord& task, std::vector<T>& values) {
+    if (task.error()) std::rethrow_exception(task.error());
+    auto message = task.open();
+    decode_chunk_result(message, values);
+  }
+};
+
+}  // namespace detail
+
 /// An input range of results. Reads its input lazily, on the thread that asks for results, and never further ahead than
 /// its window of tasks; an endless input is fine. While a result is ready nothing is read, so a slow input delays
 /// results by one item at most. Movable. Thread: caller.
@@ -28,11 +49,15 @@ namespace troupe {
 ///
 /// A task that throws makes the one `next` throw; with a chunksize of 1 the iteration can go on after it, with larger
 /// chunks it ends there. An input that throws makes `next` throw after all results of what was read before.
-template <class T>
+template <class T, class Tasks = detail::PoolTasks<T>>
 class ResultIterator {
+  using Core = typename Tasks::Core;
+  using Task = typename Tasks::Task;
+  using Arrivals = typename Tasks::Arrivals;
+
  public:
   /// Reads the input and submits one task for it; null at the end of the input.
-  using Feed = std::function<Ref<detail::TaskRecord>(const Ref<detail::TaskListener>&)>;
+  using Feed = std::function<Ref<Task>(const Ref<typename Tasks::Listener>&)>;
   enum class Order : std::uint8_t { input, arrival };
 
   struct Options {
@@ -42,9 +67,9 @@ class ResultIterator {
     bool single_pass;    // the input may be a stream, where reading waits for somebody
   };
 
-  ResultIterator(const Ref<detail::PoolCore>& core, Feed feed, Options options)
+  ResultIterator(const Ref<Core>& core, Feed feed, Options options)
       : feed_(std::move(feed)), options_(options) {
-    if (options.order == Order::arrival) arrivals_ = make_ref<detail::Arrivals>(core);
+    if (options.order == Order::arrival) arrivals_ = make_ref<Arrivals>(core);
     if (!options.single_pass) fill();
   }
 
@@ -101,8 +126,8 @@ class ResultIterator {
   static constexpr std::chrono::milliseconds longest_pause{20};
 
   bool has_result() const { return arrivals_ ? arrivals_->ready() : !in_order_.empty() && in_order_.front()->ready(); }
-  detail::Completion& next_to_come() {
-    return arrivals_ ? static_cast<detail::Completion&>(*arrivals_) : *in_order_.front();
+  typename Tasks::Waited& next_to_come() {
+    return arrivals_ ? static_cast<typename Tasks::Waited&>(*arrivals_) : *in_order_.front();
   }
 
   void fill() {
@@ -118,7 +143,7 @@ class ResultIterator {
 
   void read_one() {
     try {
-      Ref<detail::TaskRecord> task = feed_(arrivals_);
+      Ref<Task> task = feed_(arrivals_);
       if (!task) {
         feed_ = nullptr;
         return;
@@ -139,34 +164,32 @@ class ResultIterator {
         if (input_error_) std::rethrow_exception(std::exchange(input_error_, nullptr));
         return std::nullopt;
       }
-      const Ref<detail::TaskRecord> task = take(deadline);
+      const Ref<Task> task = take(deadline);
       --num_out_;
-      if (!options_.chunked) return detail::take_value<T>(*task);
+      if (!options_.chunked) return Tasks::value(*task);
       open_chunk(*task);
       if (!chunk_.empty()) return std::move(chunk_[chunk_next_++]);
     }
   }
 
-  Ref<detail::TaskRecord> take(Deadline deadline) {
+  Ref<Task> take(Deadline deadline) {
     if (!arrivals_) {
       if (!in_order_.front()->wait(deadline)) throw TimeoutError("no result in time; the iteration can go on");
-      Ref<detail::TaskRecord> task = std::move(in_order_.front());
+      Ref<Task> task = std::move(in_order_.front());
       in_order_.pop_front();
       return task;
     }
     for (;;) {
-      if (Ref<detail::TaskRecord> task = arrivals_->try_take()) return task;
+      if (Ref<Task> task = arrivals_->try_take()) return task;
       if (!arrivals_->wait(deadline)) throw TimeoutError("no result in time; the iteration can go on");
     }
   }
 
-  void open_chunk(const detail::TaskRecord& task) {
+  void open_chunk(const Task& task) {
     chunk_.clear();
     chunk_next_ = 0;
     try {
-      if (task.error()) std::rethrow_exception(task.error());
-      auto message = task.open();
-      decode_chunk_result(message, chunk_);
+      Tasks::append_chunk(task, chunk_);
     } catch (...) {
       feed_ = nullptr;  // a chunk is lost: the sequence cannot go on
       num_out_ = 0;
@@ -177,8 +200,8 @@ class ResultIterator {
 
   Feed feed_;
   Options options_;
-  Ref<detail::Arrivals> arrivals_;                // by arrival
-  std::deque<Ref<detail::TaskRecord>> in_order_;  // by input
+  Ref<Arrivals> arrivals_;          // by arrival
+  std::deque<Ref<Task>> in_order_;  // by input
   std::size_t num_out_ = 0;
   std::exception_ptr input_error_;
   std::vector<T> chunk_;

@@ -7,6 +7,7 @@
 #include <troupe/ref.hpp>
 
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <typeinfo>
@@ -70,6 +71,9 @@ class SharedOptions final : public Shared {
   explicit SharedOptions(TaskOptions all);
   const TaskOptions options;
 };
+
+/// How long to wait after so many `attempts`.
+std::chrono::nanoseconds pause_before_retry(const Backoff& backoff, std::uint32_t attempts);
 
 }  // namespace detail
 

@@ -1,0 +1,478 @@
+// The cases of CPython's _TestProcess, _TestPool, _TestPoolWorkerErrors and TestInitializers that it also runs on threads
+// (flavour T), under their names. What each pins down is restated in one line.
+
+#include <troupe/dummy.hpp>
+#include <troupe/error.hpp>
+#include <troupe/log.hpp>
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <future>
+#include <mutex>
+#include <numeric>
+#include <ranges>
+#include <semaphore>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+using namespace troupe::dummy;
+
+constexpr auto patience = 30s;
+
+// --- _TestProcess ---
+
+bool is_listed(const Process& process) {
+  const auto children = active_children();
+  return std::ranges::find(children, static_cast<const ProcessRef&>(process)) != children.end();
+}
+
+// Arguments arrive equal to what was passed, one by one or from a tuple.
+TEST(TestProcess, test_args_argument) {
+  const auto check = [](auto target, const auto& value) {
+    Process process{target, value};
+    process.start();
+    process.join();
+    EXPECT_EQ(process.exitcode(), 0);
+    std::apply(
+        [&](const auto& argument) {
+          Process another{target, argument};
+          another.start();
+          another.join();
+          EXPECT_EQ(another.exitcode(), 0);
+        },
+        std::tuple{value});
+  };
+  check([](int x) { EXPECT_EQ(x, 1); }, 1);
+  check([](const std::string& x) { EXPECT_EQ(x, "str"); }, "str");
+  check([](const std::vector<int>& x) { EXPECT_EQ(x, std::vector{1}); }, std::vector{1});
+  check([](std::tuple<int> x) { EXPECT_EQ(x, std::tuple{1}); }, std::tuple{1});
+}
+
+struct Keywords {
+  bool hello = false;
+  double bye = 0;
+};
+
+// The whole life: before start, running, after join; and what the thread sees.
+TEST(TestProcess, test_process) {
+  std::promise<void> has_begun, may_end;
+  Process process{ProcessOptions{.name = "SomeProcess", .daemon = true},
+                  [&](const ProcessRef& creator, int first, int second, const Keywords& keywords) {
+                    const ProcessRef self = current_process();
+                    EXPECT_EQ(self.name(), "SomeProcess");
+                    EXPECT_EQ(self.ident(), ::gettid());
+                    EXPECT_EQ(parent_process(), creator);
+                    EXPECT_EQ(first * 10 + second, 12);
+                    EXPECT_TRUE(keywords.hello);
+                    EXPECT_EQ(keywords.bye, 2.54);
+                    has_begun.set_value();
+                    may_end.get_future().wait();
+                  },
+                  current_process(),
+                  1,
+                  2,
+                  Keywords{.hello = true, .bye = 2.54}};
+  EXPECT_FALSE(process.is_alive());
+  EXPECT_TRUE(process.daemon());
+  EXPECT_FALSE(is_listed(process));
+  EXPECT_EQ(process.exitcode(), std::nullopt);
+  EXPECT_EQ(process.ident(), std::nullopt);
+
+  process.start();
+  EXPECT_EQ(process.exitcode(), std::nullopt);
+  EXPECT_TRUE(process.is_alive());
+  EXPECT_TRUE(is_listed(process));
+  has_begun.get_future().wait();
+  EXPECT_FALSE(process.join(0s));
+  EXPECT_FALSE(process.join(-1s));
+  EXPECT_TRUE(process.is_alive());
+  may_end.set_value();
+
+  process.join();
+  EXPECT_EQ(process.exitcode(), 0);
+  EXPECT_FALSE(process.is_alive());
+  EXPECT_FALSE(is_listed(process));
+  EXPECT_TRUE(process.join(0s));
+}
+
+// At least one.
+TEST(TestProcess, test_cpu_count) { EXPECT_GE(cpu_count(), 1); }
+
+// A process is listed only between start and join.
+TEST(TestProcess, test_active_children) {
+  EXPECT_TRUE(active_children().empty());
+  std::promise<void> may_end;
+  Process process{[&] { may_end.get_future().wait(); }};
+  EXPECT_FALSE(is_listed(process));
+  process.start();
+  EXPECT_TRUE(is_listed(process));
+  may_end.set_value();
+  process.join();
+  EXPECT_FALSE(is_listed(process));
+}
+
+// Threads start threads and join them: everything comes in this order.
+TEST(TestProcess, test_recursion) {
+  std::mutex mutex;
+  std::vector<std::string> seen;
+  struct Recursion {
+    std::mutex& mutex;
+    std::vector<std::string>& seen;
+    void operator()(const std::string& path) const {
+      {
+        const std::lock_guard lock{mutex};
+        seen.push_back("[" + path + "]");
+      }
+      if (path.size() == 2) return;
+      for (const char step : {'0', '1'}) {
+        Process process{*this, path + step};
+        process.start();
+        process.join();
+      }
+    }
+  };
+  Recursion{mutex, seen}("");
+  EXPECT_EQ(seen, (std::vector<std::string>{"[]", "[0]", "[00]", "[01]", "[1]", "[10]", "[11]"}));
+}
+
+// --- _TestPool ---
+
+int sqr(int x) { return x * x; }
+struct Wait {
+  int milliseconds = 0;
+  int x = 0;
+};
+int sqr_with(const Wait& options) {
+  std::this_thread::sleep_for(std::chrono::milliseconds(options.milliseconds));
+  return options.x * options.x;
+}
+int mul(int x, int y) { return x * y; }
+
+std::vector<int> numbers(int count) {
+  std::vector<int> all(static_cast<std::size_t>(count));
+  std::iota(all.begin(), all.end(), 0);
+  return all;
+}
+
+std::vector<int> squares(int count) {
+  auto all = numbers(count);
+  for (int& x : all) x *= x;
+  return all;
+}
+
+std::vector<std::pair<int, int>> pairs(int count) {
+  std::vector<std::pair<int, int>> all;
+  for (int i = 0; i < count; ++i) all.emplace_back(i, i + 1);
+  return all;
+}
+
+std::vector<int> products(int count) {
+  std::vector<int> all;
+  for (const auto& [x, y] : pairs(count)) all.push_back(x * y);
+  return all;
+}
+
+template <class Results>
+std::vector<int> collect(Results results) {
+  std::vector<int> all;
+  for (const int value : results) all.push_back(value);
+  return all;
+}
+
+std::vector<int> sorted(std::vector<int> values) {
+  std::ranges::sort(values);
+  return values;
+}
+
+// A range of `count` numbers that throws when it is asked for the one at `bad`.
+auto throwing_at(int bad, int count) {
+  return std::views::iota(0, count) | std::views::transform([bad](int i) {
+           if (i == bad) throw troupe::ValueError("a bad item at " + std::to_string(bad));
+           return i;
+         });
+}
+
+class TestPool : public testing::Test {
+ protected:
+  Pool pool{4};
+  void TearDown() override { pool.terminate(); }
+};
+
+TEST_F(TestPool, test_apply) {
+  EXPECT_EQ(pool.apply(sqr, 5), 25);
+  // What keyword arguments are elsewhere: a struct with defaults.
+  EXPECT_EQ(pool.apply(sqr_with, Wait{.milliseconds = 1, .x = 3}), 9);
+}
+
+TEST_F(TestPool, test_map) {
+  EXPECT_EQ(pool.map(sqr, numbers(10)), squares(10));
+  EXPECT_EQ(pool.map(sqr, numbers(100), 20), squares(100));
+}
+
+TEST_F(TestPool, test_starmap) {
+  EXPECT_EQ(pool.starmap(mul, pairs(10)), products(10));
+  EXPECT_EQ(pool.starmap(mul, pairs(100), 20), products(100));
+}
+
+TEST_F(TestPool, test_starmap_async) { EXPECT_EQ(pool.starmap_async(mul, pairs(100)).get(), products(100)); }
+
+TEST_F(TestPool, test_map_async) { EXPECT_EQ(pool.map_async(sqr, numbers(100)).get(), squares(100)); }
+
+// One call with the whole list or with the error; it has run by the time wait returns.
+TEST_F(TestPool, test_map_async_callbacks) {
+  std::vector<std::vector<int>> results;
+  std::vector<std::string> errors;
+  const auto calls = pool.callback([&](const std::vector<int>& all) { results.push_back(all); })
+                         .error_callback([&](const std::exception& error) { errors.emplace_back(error.what()); });
+  calls.map_async(sqr, numbers(10)).wait();
+  ASSERT_EQ(results.size(), 1U);
+  EXPECT_EQ(results.front(), squares(10));
+  calls.map_async([](int x) -> int { throw std::out_of_range("no " + std::to_string(x)); }, std::vector<int>{7}).wait();
+  EXPECT_EQ(errors, std::vector<std::string>{"no 7"});
+  EXPECT_EQ(results.size(), 1U);
+}
+
+// map_async over nothing is ready at once, not when some worker has looked at it.
+TEST_F(TestPool, test_map_chunksize) {
+  const auto result = pool.map_async(sqr, std::vector<int>{}, 1);
+  EXPECT_TRUE(result.ready());
+  EXPECT_TRUE(result.get().empty());
+}
+
+// An input that throws makes map throw the same error, and the pool stays usable.
+TEST_F(TestPool, test_map_handle_iterable_exception) {
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_THROW(pool.map(sqr, throwing_at(0, 10)), troupe::ValueError);
+    EXPECT_THROW(pool.map(sqr, throwing_at(4, 10)), troupe::ValueError);
+    EXPECT_THROW(pool.map(sqr, throwing_at(4, 10), 2), troupe::ValueError);
+    EXPECT_THROW(pool.map(sqr, throwing_at(4, 10) | std::views::filter([](int) { return true; })), troupe::ValueError)
+        << "an input without a length";
+    EXPECT_EQ(pool.map(sqr, numbers(10)), squares(10));
+  }
+}
+
+TEST_F(TestPool, test_async) {
+  std::promise<void> go;
+  const auto result = pool.apply_async([&](int x) { return go.get_future().wait(), sqr(x); }, 7);
+  EXPECT_FALSE(result.ready());
+  go.set_value();
+  EXPECT_EQ(result.get(), 49);
+}
+
+// A timed get ends with TimeoutError while the task goes on. A thread has to be told to end, or join waits for it.
+TEST_F(TestPool, test_async_timeout) {
+  std::promise<void> end;
+  const auto result = pool.apply_async([&](int x) { return end.get_future().wait_for(patience), sqr(x); }, 6);
+  EXPECT_THROW(result.get(100ms), troupe::TimeoutError);
+  end.set_value();
+  pool.terminate();
+  EXPECT_TRUE(pool.join(patience));
+  EXPECT_EQ(result.get(), 36);
+}
+
+TEST_F(TestPool, test_imap) {
+  EXPECT_EQ(collect(pool.imap(sqr, numbers(10))), squares(10));
+  auto results = pool.imap(sqr, numbers(10));
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(results.next(), i * i);
+  EXPECT_EQ(results.next(), std::nullopt);
+  EXPECT_EQ(results.next(), std::nullopt);
+  EXPECT_EQ(collect(pool.imap(sqr, numbers(1000), 100)), squares(1000));
+}
+
+// The results of what was read before come first, then the error; an unfinished chunk is lost.
+TEST_F(TestPool, test_imap_handle_iterable_exception) {
+  auto at_once = pool.imap(sqr, throwing_at(0, 10));
+  EXPECT_THROW(at_once.next(), troupe::ValueError);
+
+  auto at_three = pool.imap(sqr, throwing_at(3, 10));
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(at_three.next(), i * i);
+  EXPECT_THROW(at_three.next(), troupe::ValueError);
+
+  auto in_twos = pool.imap(sqr, throwing_at(7, 20), 2);
+  for (int i = 0; i < 6; ++i) EXPECT_EQ(in_twos.next(), i * i);
+  EXPECT_THROW(in_twos.next(), troupe::ValueError);
+
+  auto in_fours = pool.imap(sqr, throwing_at(7, 20), 4);
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(in_fours.next(), i * i);
+  EXPECT_THROW(in_fours.next(), troupe::ValueError);
+}
+
+TEST_F(TestPool, test_imap_unordered) {
+  EXPECT_EQ(sorted(collect(pool.imap_unordered(sqr, numbers(10)))), squares(10));
+  EXPECT_EQ(sorted(collect(pool.imap_unordered(sqr, numbers(1000), 100))), squares(1000));
+}
+
+TEST_F(TestPool, test_imap_unordered_handle_iterable_exception) {
+  auto at_once = pool.imap_unordered(sqr, throwing_at(0, 10));
+  EXPECT_THROW(at_once.next(), troupe::ValueError);
+  auto at_three = pool.imap_unordered(sqr, throwing_at(3, 10));
+  int sum = 0;
+  for (int i = 0; i < 3; ++i) sum += at_three.next().value();
+  EXPECT_EQ(sum, 0 + 1 + 4);
+  EXPECT_THROW(at_three.next(), troupe::ValueError);
+}
+
+TEST_F(TestPool, test_make_pool) {
+  EXPECT_THROW(Pool(-1), troupe::ValueError);
+  EXPECT_THROW(Pool(0), troupe::ValueError);
+  Pool three{3};
+  EXPECT_EQ(three.num_workers(), 3U);
+  EXPECT_EQ(three.statistics().workers.size(), 3U);
+  three.close();
+  three.join();
+}
+
+TEST_F(TestPool, test_empty_iterable) {
+  const std::vector<int> nothing;
+  EXPECT_EQ(pool.map(sqr, nothing), nothing);
+  EXPECT_EQ(collect(pool.imap(sqr, nothing)), nothing);
+  EXPECT_EQ(collect(pool.imap_unordered(sqr, nothing)), nothing);
+  EXPECT_EQ(pool.map_async(sqr, nothing).get(), nothing);
+}
+
+struct OwnError : std::runtime_error {
+  using runtime_error::runtime_error;
+  int number = 42;
+};
+
+// What a task throws arrives as it was thrown, without any wrapper.
+TEST_F(TestPool, test_wrapped_exception) {
+  EXPECT_THROW(pool.apply([] { throw std::runtime_error("foo"); }), std::runtime_error);
+  try {
+    pool.apply([] { throw OwnError("foo"); });
+    FAIL();
+  } catch (const OwnError& error) {
+    EXPECT_STREQ(error.what(), "foo");
+    EXPECT_EQ(error.number, 42);
+  }
+  EXPECT_THROW(pool.apply([] { throw 7; }), int);
+}
+
+// Both tasks end before map throws.
+TEST_F(TestPool, test_map_no_failfast) {
+  std::atomic<int> ended{0};
+  std::binary_semaphore first_has_thrown{0};
+  EXPECT_THROW(pool.map(
+                   [&](int number) {
+                     if (number == 1) first_has_thrown.acquire();
+                     if (++ended == 1) first_has_thrown.release();
+                     throw troupe::ValueError(std::string(1024 * 1024, 'x'));
+                   },
+                   numbers(2), 1),
+               troupe::ValueError);
+  EXPECT_EQ(ended, 2);
+  pool.close();
+  pool.join();
+}
+
+TEST_F(TestPool, test_resource_warning) {
+  testing::internal::CaptureStderr();
+  troupe::log_to_stderr(30);
+  { const Pool unclosed{PoolOptions{.workers = 1, .name = "forgotten"}}; }
+  const std::string unclosed_text = testing::internal::GetCapturedStderr();
+  EXPECT_NE(unclosed_text.find("unclosed running pool forgotten"), std::string::npos) << unclosed_text;
+
+  testing::internal::CaptureStderr();
+  {
+    Pool closed{PoolOptions{.workers = 1, .name = "closed"}};
+    closed.close();
+    closed.join();
+  }
+  EXPECT_EQ(testing::internal::GetCapturedStderr().find("unclosed"), std::string::npos);
+}
+
+// --- Rules of the suite ---
+
+TEST_F(TestPool, states_are_running_closed_terminated) {
+  EXPECT_THROW(pool.join(), troupe::ValueError);
+  pool.close();
+  pool.close();
+  EXPECT_THROW(pool.apply_async(sqr, 1), troupe::ValueError);
+  EXPECT_THROW(pool.map_async(sqr, numbers(10)), troupe::ValueError);
+  EXPECT_THROW(pool.imap(sqr, numbers(10)), troupe::ValueError);
+  pool.join();
+  pool.join();
+  pool.terminate();
+  pool.terminate();
+  pool.join();
+}
+
+TEST_F(TestPool, successful_before_ready_is_a_misuse) {
+  std::promise<void> end;
+  const auto result = pool.apply_async([&] { end.get_future().wait(); });
+  EXPECT_THROW(result.successful(), troupe::ValueError);
+  end.set_value();
+  result.wait();
+  EXPECT_TRUE(result.successful());
+  const auto bad = pool.apply_async([] { throw OwnError("foo"); });
+  bad.wait();
+  EXPECT_FALSE(bad.successful());
+}
+
+int throw_at_five(int x) {
+  if (x == 5) throw troupe::KeyError("five");
+  return x;
+}
+
+// With chunksize 1 imap goes on after a task that threw; with larger chunks it ends there.
+TEST_F(TestPool, imap_goes_on_after_a_task_that_threw) {
+  auto singles = pool.imap(throw_at_five, numbers(8));
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(singles.next(), i);
+  EXPECT_THROW(singles.next(), troupe::KeyError);
+  EXPECT_EQ(singles.next(), 6);
+  EXPECT_EQ(singles.next(), 7);
+  EXPECT_EQ(singles.next(), std::nullopt);
+
+  auto chunks = pool.imap(throw_at_five, numbers(8), 4);
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(chunks.next(), i);
+  EXPECT_THROW(chunks.next(), troupe::KeyError);
+  EXPECT_EQ(chunks.next(), std::nullopt);
+}
+
+TEST_F(TestPool, imap_next_with_timeout) {
+  std::promise<void> go;
+  auto results = pool.imap([&](int x) { return go.get_future().wait(), sqr(x); }, std::vector<int>{3});
+  EXPECT_THROW(results.next(1ms), troupe::TimeoutError);
+  go.set_value();
+  EXPECT_EQ(results.next(), 9);
+}
+
+TEST_F(TestPool, chunksize_zero_is_a_misuse) {
+  EXPECT_THROW(pool.map(sqr, numbers(3), 0), troupe::ValueError);
+  EXPECT_THROW(pool.imap(sqr, numbers(3), 0), troupe::ValueError);
+  EXPECT_THROW(pool.imap_unordered(sqr, numbers(3), 0), troupe::ValueError);
+}
+
+// --- _TestPoolWorkerErrors, TestInitializers ---
+
+// get throws what the task threw, and the error callback has received it.
+TEST(TestPoolWorkerErrors, test_async_error_callback) {
+  Pool pool{2};
+  std::exception_ptr received;
+  const auto result = pool.error_callback([&](const std::exception_ptr& error) { received = error; })
+                          .apply_async([] { throw troupe::KeyError("gone"); });
+  EXPECT_THROW(result.get(), troupe::KeyError);
+  ASSERT_TRUE(received);
+  EXPECT_THROW(std::rethrow_exception(received), troupe::KeyError);
+  pool.close();
+  pool.join();
+}
+
+// A pool of one runs its initializer exactly once, even if no task is ever given.
+TEST(TestInitializers, test_pool_initializer) {
+  std::atomic<int> count{0};
+  Pool pool{PoolOptions{.workers = 1, .initializer = {[&](int step) { count += step; }, 1}}};
+  pool.close();
+  pool.join();
+  EXPECT_EQ(count, 1);
+}
+
+}  // namespace
