@@ -3,6 +3,7 @@
 #include <troupe/error.hpp>
 #include <troupe/file_descriptor.hpp>
 #include <troupe/pool.hpp>
+#include <troupe/process.hpp>
 #include <troupe/progress.hpp>
 
 #include "support/pools.hpp"
@@ -214,17 +215,15 @@ TEST(Progress, IsSilentOnATerminalThatCannotMoveItsCursor) {
 // After Ctrl-C the prompt has a line of its own, and the shell sees a death by the signal.
 TEST(Progress, ASignalEndsTheLineFirst) {
   StandardError error{StandardError::Kind::terminal};
-  const pid_t child = ::fork();
-  if (child == 0) {
+  troupe::Process process{[] {
     std::signal(SIGINT, SIG_DFL);
     const auto bar = troupe::progress("endless", 10);
     bar.begin();
     ::raise(SIGINT);
-    ::_exit(0);
-  }
-  int status = 0;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGINT) << status;
+  }};
+  process.start();
+  process.join();
+  EXPECT_EQ(process.exitcode(), -SIGINT);
   EXPECT_THAT(error.text(), EndsWith("left\033[K\r\n"));
 }
 
@@ -297,8 +296,8 @@ TEST(PoolProgress, IteratorsTellWhetherNextWouldWait) {
         EXPECT_TRUE(results.wait(20s));
         EXPECT_EQ(results.next(), expected);
       }
+      EXPECT_FALSE(results.wait(0s));  // has read the rest of the input now
       ASSERT_TRUE(wait_for_state(pool.worker_pids().at(0), 'T'));
-      EXPECT_FALSE(results.wait(0s));
       EXPECT_FALSE(results.wait(10ms));
       ::kill(pool.worker_pids().at(0), SIGCONT);
       EXPECT_TRUE(results.wait(20s));
