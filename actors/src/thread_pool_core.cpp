@@ -154,11 +154,17 @@ bool ThreadPoolCore::is_own_thread() const { return own_core == this || callback
 
 void ThreadPoolCore::resize(int workers) {
   const std::size_t wanted = checked_workers(workers);
+  require_ours();
   const Lock lock{mutex_};
   require_running();
   num_workers_ = wanted;
   start_missing_workers();
   wake_all();
+}
+
+void ThreadPoolCore::start_callbacks() {
+  require_ours();
+  callbacks_.start(name(), Ref<ThreadPoolCore>::share(this));
 }
 
 void ThreadPoolCore::close() {
@@ -249,6 +255,7 @@ bool ThreadPoolCore::submit(const Ref<ThreadTask>& task, AtBound at_bound) {
   Worker* woken = nullptr;
   std::vector<Ref<ThreadTask>> orphans;
   std::exception_ptr error;
+  require_ours();  // before the lock: in a copy of the process it may be held by a thread that is not there
   {
     Lock lock{mutex_};
     if (!enter(lock, at_bound)) return false;
@@ -317,6 +324,7 @@ void ThreadPoolCore::task_gone() noexcept {
 // --- Statistics ---
 
 PoolStatistics ThreadPoolCore::statistics() const {
+  require_ours();
   const std::scoped_lock lock{mutex_, statistics_mutex_};
   PoolStatistics all{.done = num_done_,
                      .failed = num_failed_,

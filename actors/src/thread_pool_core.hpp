@@ -90,7 +90,8 @@ class ThreadPoolCore final : public Shared {
   void rouse(const ThreadCompletion& completion) noexcept;
 
   CallbackQueue& callbacks() noexcept { return callbacks_; }
-  void start_callbacks() { callbacks_.start(name(), Ref<ThreadPoolCore>::share(this)); }
+  /// Makes sure that callbacks can run. Errors: OSError.
+  void start_callbacks();
   /// A task begins an attempt.
   void task_begins() noexcept { num_attempts_.fetch_add(1, std::memory_order_relaxed); }
   /// An attempt has ended and the task comes back after `pause`.

@@ -281,9 +281,13 @@ Ref<SharedOptions> thread_task_options(TaskOptions options) {
   return make_ref<SharedOptions>(std::move(options));
 }
 
-bool cancel(ThreadTask& task, const CancelOptions& options) { return task.cancel(options); }
+bool cancel(ThreadTask& task, const CancelOptions& options) {
+  task.core().require_ours();
+  return task.cancel(options);
+}
 
 bool cancel(ThreadGroup& group, const CancelOptions& options) {
+  group.core().require_ours();
   bool any = false;
   for (const auto& task : group.tasks) any = task->cancel(options) || any;
   return any;

@@ -341,6 +341,10 @@ TEST(ThreadPool, BelongsToTheProcessThatMadeIt) {
   troupe::Process copy{{.start_method = troupe::StartMethod::fork}, [&] {
                          EXPECT_EQ(result.get(), 9);
                          EXPECT_THROW(pool->apply(square, 1), troupe::AssertionError);
+                         EXPECT_THROW(pool->callback([](int) {}).apply_async(square, 1), troupe::AssertionError);
+                         EXPECT_THROW(pool->resize(3), troupe::AssertionError);
+                         EXPECT_THROW(pool->statistics(), troupe::AssertionError);
+                         EXPECT_THROW(result.cancel(), troupe::AssertionError);
                          EXPECT_THROW(pool->terminate(), troupe::AssertionError);
                          pool.reset();
                          if (testing::Test::HasFailure()) throw std::runtime_error("see above");
