@@ -31,6 +31,7 @@ void Supervisor::look_after_workers() {
   take_back_from_held_up();
   balance();
   feed_workers();
+  stop_workers_when_done();
   if (look_again) return look_soon();
   if (somebody_is_frozen && core_.num_outstanding() > 0) look_soon(slow_look_interval);
 }

@@ -175,6 +175,7 @@ void Supervisor::on_resized() {
       start_worker(*slot);
   }
   feed_workers();
+  stop_workers_when_done();
 }
 
 void Supervisor::on_terminate() {
