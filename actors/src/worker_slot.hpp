@@ -27,7 +27,9 @@ struct SlotControl {
   RingControl requests;
   RingControl results;
   alignas(64) std::atomic<std::uint32_t> started;  ///< set by the worker once it is ready for tasks
-  std::atomic<std::int64_t> busy_since;            ///< steady clock, ns: when it began what it runs, or did last
+  /// Steady clock, ns: when the worker began what it runs, or did last. On a line of its own, because the worker writes
+  /// it for every task, and who gives tasks reads the one before.
+  alignas(64) std::atomic<std::int64_t> busy_since;
 };
 inline constexpr std::size_t slot_control_bytes = 4096;
 inline constexpr std::size_t slot_file_bytes = slot_control_bytes + 2 * ring_bytes;
