@@ -250,23 +250,25 @@ void PoolCore::submit(Ref<TaskRecord> task) {
     gate_->enter(*task);  // checks as well; one that is closed from then on ends the task
   else
     require_running();
-  task_submitted(1);
-  tell(Supervisor::submitted, 0, std::move(task));
+  hand_over(std::move(task));
 }
 
 void PoolCore::submit_when_room(Ref<TaskRecord> task) {
   if (!gate_) return submit(std::move(task));
   gate_->wait_and_enter(*task);
-  task_submitted(1);
-  tell(Supervisor::submitted, 0, std::move(task));
+  hand_over(std::move(task));
 }
 
 bool PoolCore::try_submit(Ref<TaskRecord> task) {
   require_running();
   if (gate_ && !gate_->try_enter(*task)) return false;
+  hand_over(std::move(task));
+  return true;
+}
+
+void PoolCore::hand_over(Ref<TaskRecord> task) {
   task_submitted(1);
   tell(Supervisor::submitted, 0, std::move(task));
-  return true;
 }
 
 void PoolCore::submit_all(std::vector<Ref<TaskRecord>> tasks) {

@@ -127,6 +127,7 @@ class PoolCore final : public Shared {
  private:
   explicit PoolCore(PoolOptions options);
   ~PoolCore() override;
+  void hand_over(Ref<TaskRecord> task);
   void encode_initializer();
   void add_slots(std::size_t count);
   void start();

@@ -63,6 +63,12 @@ class Supervisor final : public Actor {
   void receive(Mail& mail) override;
 
  private:
+  /// A task and when something is to be done about it.
+  struct Due {
+    Deadline when;
+    Ref<TaskRecord> task;
+  };
+
   // Tasks: submitted, given, answered (supervisor_tasks.cpp)
   void take_task(Ref<TaskRecord> task);
   bool hand_out(Ref<TaskRecord>& task);
@@ -80,6 +86,7 @@ class Supervisor final : public Actor {
   void end_task(WorkerSlot& slot, const Ref<TaskRecord>& task, const Frame& frame, bool failed, bool retry);
   bool take_back_last(WorkerSlot& slot);
   void fail_task(TaskRecord& task, const std::exception_ptr& error);
+  void fail_cancelled(TaskRecord& task);
   void stop_workers_when_done();
 
   // Fairness (supervisor_fairness.cpp)
@@ -98,6 +105,7 @@ class Supervisor final : public Actor {
   Deadline check_deadlines();
   Deadline check_pauses();
   Deadline check_graces();
+  static std::vector<Ref<TaskRecord>> take_due(std::vector<Due>& all, Deadline& next);
   void expire(const Ref<TaskRecord>& task);
   void set_limit_timer(Deadline when);
   void retry_later(const Ref<TaskRecord>& task);
@@ -161,11 +169,6 @@ class Supervisor final : public Actor {
   bool gone_ = false;
   std::exception_ptr broken_;  // why no more tasks can be run
 
-  /// A task and when something is to be done about it.
-  struct Due {
-    Deadline when;
-    Ref<TaskRecord> task;
-  };
   std::multimap<Deadline, TaskRecord*> deadlines_;  // of tasks that have not ended
   std::vector<Due> resting_;                        // between two attempts
   std::vector<Due> graces_;                         // cancelled and still running

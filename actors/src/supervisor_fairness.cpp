@@ -31,7 +31,6 @@ void Supervisor::look_after_workers() {
   take_back_from_held_up();
   balance();
   feed_workers();
-  stop_workers_when_done();
   if (look_again) return look_soon();
   if (somebody_is_frozen && core_.num_outstanding() > 0) look_soon(slow_look_interval);
 }
@@ -67,10 +66,8 @@ void Supervisor::balance() {
       if (slot->in_flight.size() > 1 && (loaded == nullptr || slot->in_flight.size() > loaded->in_flight.size()))
         loaded = slot.get();
     }
-    if (idle == nullptr || loaded == nullptr || !loaded->in_flight.back().revoke()) return;
-    Ref<TaskRecord> task = std::move(loaded->in_flight.back().task);
-    loaded->in_flight.pop_back();
-    ++loaded->tasks_left;
+    if (idle == nullptr || loaded == nullptr || !take_back_last(*loaded)) return;
+    Ref<TaskRecord> task = backlog_.pop_front();
     if (!give(*idle, task)) return backlog_.push_front(std::move(task));
     idle->requests.ring();
   }

@@ -64,7 +64,6 @@ void Supervisor::check_limits() {
   next = std::min({next, check_deadlines(), check_pauses(), check_graces()});
   set_limit_timer(next);
   feed_workers();
-  stop_workers_when_done();
 }
 
 // Returns when to look again.
@@ -93,30 +92,31 @@ Deadline Supervisor::check_deadlines() {
 }
 
 Deadline Supervisor::check_pauses() {
-  const auto now = Clock::now();
   Deadline next = no_deadline;
-  std::erase_if(resting_, [&](const Due& resting) {
-    if (resting.task->has_ended()) return true;
-    next = std::min(next, resting.when > now ? resting.when : no_deadline);
-    if (resting.when <= now) backlog_.push_back(resting.task);
-    return resting.when <= now;
-  });
+  for (auto& task : take_due(resting_, next)) backlog_.push_back(std::move(task));
   return next;
 }
 
 Deadline Supervisor::check_graces() {
-  const auto now = Clock::now();
   Deadline next = no_deadline;
-  for (Due& grace : std::exchange(graces_, {})) {
-    if (grace.task->has_ended()) continue;
-    if (grace.when <= now) {
-      kill_cancelled_task(grace.task);
-    } else {
-      next = std::min(next, grace.when);
-      graces_.push_back(std::move(grace));
-    }
-  }
+  for (const auto& task : take_due(graces_, next)) kill_cancelled_task(task);
   return next;
+}
+
+// Takes those out whose time has come, and drops those that have ended; `next`: when the time of another one comes.
+std::vector<Ref<TaskRecord>> Supervisor::take_due(std::vector<Due>& all, Deadline& next) {
+  const auto now = Clock::now();
+  std::vector<Ref<TaskRecord>> due;
+  std::erase_if(all, [&](Due& one) {
+    if (one.task->has_ended()) return true;
+    if (one.when <= now) {
+      due.push_back(std::move(one.task));
+      return true;
+    }
+    next = std::min(next, one.when);
+    return false;
+  });
+  return due;
 }
 
 void Supervisor::expire(const Ref<TaskRecord>& task) {
@@ -137,7 +137,6 @@ bool Supervisor::cancel(CancelRequest& request) {
   bool any = false;
   for (const auto& task : request.tasks) any = cancel_task(task, request.options) || any;
   feed_workers();
-  stop_workers_when_done();
   return any;
 }
 
@@ -164,16 +163,13 @@ bool Supervisor::cancel_task(const Ref<TaskRecord>& task, const CancelOptions& o
 void Supervisor::kill_cancelled_task(const Ref<TaskRecord>& task) {
   WorkerSlot* slot = slot_of(*task);
   if (slot == nullptr) return;
-  const std::string why = task_name(task->words()) + " was cancelled while it ran";
-  kill_running(*slot, *task, std::make_exception_ptr(Cancelled(why)), why);
+  kill_running(*slot, *task, {}, task_name(task->words()) + " was cancelled while it ran");
 }
 
 // The worker that has been given `task` and has not answered; null: none. Takes out answers first: a frame whose answer
 // has come may lie under other frames by now, and only those that stay may be looked at, until something is given.
 WorkerSlot* Supervisor::slot_of(const TaskRecord& task) {
-  const auto is_in = [&](const WorkerSlot& slot) {
-    return std::ranges::any_of(slot.in_flight, [&](const InFlight& entry) { return entry.task.get() == &task; });
-  };
+  const auto is_in = [&](WorkerSlot& slot) { return find(slot, task) != slot.in_flight.end(); };
   for (const auto& slot : core_.slots()) {
     if (!is_in(*slot)) continue;
     drain_slot(*slot);
@@ -225,10 +221,6 @@ bool Supervisor::wants_retry(const TaskRecord& task, wire::Result::Reader result
 
 void Supervisor::on_death(const Ref<TaskRecord>& task, const DeathRecord& death) {
   const TaskOptions* options = task->options();
-  if (task->is_cancelled()) {
-    ++num_cancelled_;
-    return fail_task(*task, std::make_exception_ptr(Cancelled(death.task + " was cancelled while it ran")));
-  }
   if (options == nullptr || options->retries == 0) return fail_task(*task, std::make_exception_ptr(WorkerDied(death)));
   task->deaths().push_back(death);
   if (task->deaths().size() >= core_.options().quarantine_after) {
@@ -264,7 +256,6 @@ void Supervisor::check_memory() {
   for (const auto& slot : core_.slots())
     if (slot->child && !slot->doom) check_memory_of(*slot);
   feed_workers();
-  stop_workers_when_done();
   if (has_workers()) check_memory_soon();
 }
 
@@ -272,26 +263,13 @@ void Supervisor::check_memory_of(WorkerSlot& slot) {
   const PoolOptions& options = core_.options();
   const std::uint64_t bytes = resident_bytes(slot.pid.load());
   drain_slot(slot);  // see slot_of
-  const auto text = [&](std::uint64_t limit) {
-    return std::to_string(bytes >> 20U) + " MiB in use, the limit is " + std::to_string(limit >> 20U) + " MiB";
-  };
   const bool above_hard = options.memory_hard_limit && bytes > *options.memory_hard_limit;
   const bool above_soft = options.memory_soft_limit && bytes > *options.memory_soft_limit;
   const bool is_busy = !slot.in_flight.empty() && slot.in_flight.front().has_begun();
   if (above_hard && is_busy) {
-    const Ref<TaskRecord> task = slot.in_flight.front().task;
-    DeathRecord death{.pid = slot.child->pid(),
-                      .exitcode = -SIGKILL,
-                      .peak_resident_bytes = bytes,
-                      .task = task_name(task->words()),
-                      .task_id = task->id(),
-                      .arguments = task_arguments(task->words()),
-                      .ran_for = slot.time_of_front(),
-                      .attempts = task->attempts + 1,
-                      .restarts = slot.restarts,
-                      .reason = text(*options.memory_hard_limit)};
-    const std::string why = death.reason;
-    kill_running(slot, *task, std::make_exception_ptr(WorkerDied(std::move(death))), why);
+    kill_running(slot, *slot.in_flight.front().task, {},
+                 std::to_string(bytes >> 20U) + " MiB in use, the limit is " +
+                     std::to_string(*options.memory_hard_limit >> 20U) + " MiB");
   } else if ((above_hard || above_soft) && slot.has_answered) {
     retire(slot);  // not before its first task: one that needs so much to get ready would never run any
   }

@@ -45,10 +45,7 @@ void Supervisor::receive(Mail& mail) {
     case worker_started: on_started(slot(), static_cast<WorkerStarted&>(*mail.object).take()); break;
     case start_failed: on_start_failed(slot(), static_cast<StartFailure&>(*mail.object)); break;
     case worker_exited: on_exit(slot()); break;
-    case close:
-      closed_ = true;
-      stop_workers_when_done();
-      break;
+    case close: closed_ = true; break;
     case terminate: on_terminate(); break;
     case kill_rest: kill_workers(SIGKILL); break;
     case look:
@@ -62,13 +59,13 @@ void Supervisor::receive(Mail& mail) {
     case asked: answer(static_cast<PoolRequest&>(*mail.object)); break;
     default: break;
   }
+  stop_workers_when_done();  // whatever it was that ended the last task
 }
 
 void Supervisor::take_task(Ref<TaskRecord> task) {
   if (broken_ || ending()) {
     const char* how = terminated_ ? " was terminated" : " was closed";
-    fail_task(*task, broken_ ? broken_ : std::make_exception_ptr(Cancelled(core_.name() + how)));
-    return stop_workers_when_done();
+    return fail_task(*task, broken_ ? broken_ : std::make_exception_ptr(Cancelled(core_.name() + how)));
   }
   if (task->deadline() != no_deadline) note_deadline(*task);
   if (!backlog_.empty() || !hand_out(task)) backlog_.push_back(std::move(task));
@@ -158,7 +155,6 @@ void Supervisor::drain_results() {
   if (std::exchange(recovered_, false)) take_back_from_held_up();
   feed_workers();
   if (backlog_.empty() && !task_time_.is_short()) balance();
-  stop_workers_when_done();
 }
 
 bool Supervisor::drain_slot(WorkerSlot& slot) {
@@ -216,11 +212,7 @@ bool Supervisor::take_result(WorkerSlot& slot, const Frame& frame) {
 void Supervisor::end_task(WorkerSlot& slot, const Ref<TaskRecord>& task, const Frame& frame, bool failed, bool retry) {
   if (task->has_rules()) {
     if (task->is_cancelled() || retry) give_back(slot, frame);
-    if (task->is_cancelled()) {
-      ++num_cancelled_;
-      return fail_task(*task, std::make_exception_ptr(
-                                  Cancelled(task_name(task->words()) + " was cancelled while it ran")));
-    }
+    if (task->is_cancelled()) return fail_cancelled(*task);
     if (retry) {
       ++task->attempts;
       return retry_later(task);
@@ -236,6 +228,12 @@ void Supervisor::fail_task(TaskRecord& task, const std::exception_ptr& error) {
   ++num_failed_;
   forget_deadline(task);
   task.fail(error);
+}
+
+// Of a task that was cancelled while it ran, whatever has ended it.
+void Supervisor::fail_cancelled(TaskRecord& task) {
+  ++num_cancelled_;
+  fail_task(task, std::make_exception_ptr(Cancelled(task_name(task.words()) + " was cancelled while it ran")));
 }
 
 void Supervisor::stop_workers_when_done() {

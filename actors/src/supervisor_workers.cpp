@@ -96,7 +96,7 @@ void Supervisor::replace_worker(WorkerSlot& slot, bool was_ready, int exitcode) 
   ++slot.restarts;
   if (ending()) return check_all_gone();
   failed_starts_ = was_ready ? 0 : failed_starts_ + 1;
-  if (broken_) return stop_workers_when_done();
+  if (broken_) return;
   if (failed_starts_ >= most_failed_starts && !has_ready_workers()) {
     const std::string why =
         initializer_error_ ? ": its initializer fails in every worker: " + describe_exception(initializer_error_)
@@ -104,7 +104,7 @@ void Supervisor::replace_worker(WorkerSlot& slot, bool was_ready, int exitcode) 
                                  "; does every path to main's Runtime work in a new process?";
     return give_up(std::make_exception_ptr(RuntimeError(core_.name() + why)));
   }
-  stop_workers_when_done();
+  stop_workers_when_done();  // now, because then there is nothing to replace
   if (ending()) return;
   if (slot.number < core_.num_workers()) start_worker(slot);
   feed_workers();
@@ -133,8 +133,10 @@ void Supervisor::settle_tasks_of_dead(WorkerSlot& slot, DeathRecord death) {
     death.ran_for = slot.time_of_front();
     death.attempts = task->attempts;
     if (task.get() == begun.front().get()) remember(death);
-    if (slot.doom && slot.doom->task_id == task->id() && !task->is_cancelled())
-      fail_task(*task, slot.doom->error);
+    if (task->is_cancelled())
+      fail_cancelled(*task);
+    else if (slot.doom && slot.doom->task_id == task->id())
+      fail_task(*task, slot.doom->error ? slot.doom->error : std::make_exception_ptr(WorkerDied(death)));
     else
       on_death(task, death);
   }
@@ -175,7 +177,6 @@ void Supervisor::on_resized() {
       start_worker(*slot);
   }
   feed_workers();
-  stop_workers_when_done();
 }
 
 void Supervisor::on_terminate() {
@@ -216,7 +217,6 @@ void Supervisor::send_signal(const Child& child, int number) noexcept {
 void Supervisor::give_up(const std::exception_ptr& error) {
   broken_ = error;
   fail_all(error);
-  if (closed_) stop_workers_when_done();
 }
 
 void Supervisor::fail_all(const std::exception_ptr& error) {

@@ -65,7 +65,7 @@ struct InFlight {
 /// Why the pool has killed a worker, and what becomes of the task that it ran.
 struct Doom {
   std::uint64_t task_id;
-  std::exception_ptr error;
+  std::exception_ptr error;  // null: the death itself
   std::string why;
 };
 
