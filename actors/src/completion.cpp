@@ -1,6 +1,6 @@
+#include <troupe/callback.hpp>
 #include <troupe/completion.hpp>
 #include <troupe/error.hpp>
-#include <troupe/log.hpp>
 #include <troupe/pump.hpp>
 
 #include "pool_core.hpp"
@@ -48,13 +48,7 @@ void Completion::complete() {
 }
 
 void Completion::run_callback() noexcept {
-  if (core_->state() != PoolCore::State::terminated) {
-    try {
-      (*callback_)();
-    } catch (...) {
-      get_logger().error("{}: a callback threw {}", core_->name(), describe_exception(std::current_exception()));
-    }
-  }
+  if (core_->state() != PoolCore::State::terminated) detail::run_callback(*callback_, core_->name());
   callback_.reset();
   make_ready();
   core_->callback_ended();

@@ -10,7 +10,7 @@
 
 namespace troupe {
 
-Pool::Pool(PoolOptions options) : TaskCalls(detail::PoolCore::create(std::move(options)), {}, {}, {}) {}
+Pool::Pool(PoolOptions options) : TaskCalls(detail::PoolCore::create(std::move(options)), {}, {}) {}
 
 Pool::~Pool() {
   if (!core().is_ours()) return;  // a copy of the process that made it ends

@@ -1,12 +1,10 @@
 #include <troupe/error.hpp>
 #include <troupe/submission.hpp>
-#include <troupe/this_task.hpp>
 #include <troupe/wire/task.capnp.h>
 
 #include "pool_core.hpp"
 #include "pool_requests.hpp"
 
-#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -14,16 +12,6 @@ namespace troupe::detail {
 
 void acquire_ref(PoolCore* core) noexcept { core->add_owner(); }
 void release_ref(PoolCore* core) noexcept { core->remove_owner(); }
-
-namespace {
-
-Deadline deadline_of(const SharedOptions* options) {
-  const Deadline inherited = this_task::deadline();
-  if (options == nullptr || !options->options.deadline) return inherited;
-  return std::min(inherited, deadline_after(*options->options.deadline));
-}
-
-}  // namespace
 
 TaskBuilder::TaskBuilder(PoolCore& core, SharedOptions* options)
     : core_(core), options_(options), message_(scratch_.words(), core.task_arena()) {

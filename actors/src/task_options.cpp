@@ -1,5 +1,6 @@
 #include <troupe/error.hpp>
 #include <troupe/task_options.hpp>
+#include <troupe/this_task.hpp>
 
 #include <algorithm>
 #include <random>
@@ -26,6 +27,12 @@ TaskOptions checked(TaskOptions options) {
 }  // namespace
 
 SharedOptions::SharedOptions(TaskOptions all) : options(checked(std::move(all))) {}
+
+Deadline deadline_of(const SharedOptions* options) {
+  const Deadline inherited = this_task::deadline();
+  if (options == nullptr || !options->options.deadline) return inherited;
+  return std::min(inherited, deadline_after(*options->options.deadline));
+}
 
 std::chrono::nanoseconds pause_before_retry(const Backoff& backoff, std::uint32_t attempts) {
   static thread_local std::minstd_rand random{std::random_device{}()};

@@ -25,7 +25,7 @@ Ref<detail::ThreadPoolCore> start(ThreadPoolOptions options) {
 
 }  // namespace
 
-ThreadPool::ThreadPool(ThreadPoolOptions options) : ThreadCalls(start(std::move(options)), {}, {}, {}) {}
+ThreadPool::ThreadPool(ThreadPoolOptions options) : ThreadCalls(start(std::move(options)), {}, {}) {}
 
 ThreadPool::~ThreadPool() {
   if (!core().is_ours()) {  // in a copy of the process, where the threads are not: nothing can be joined

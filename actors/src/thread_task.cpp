@@ -1,8 +1,8 @@
 #include <troupe/thread_task.hpp>
 
+#include <troupe/callback.hpp>
 #include <troupe/error.hpp>
 #include <troupe/failure.hpp>
-#include <troupe/log.hpp>
 
 #include "thread_pool_core.hpp"
 
@@ -29,12 +29,6 @@ std::string class_of(const std::exception_ptr& error) {
     const std::type_info* type = abi::__cxa_current_exception_type();
     return type != nullptr ? exception_name_of(*type) : std::string();
   }
-}
-
-Deadline deadline_of(const SharedOptions* options) {
-  const Deadline inherited = this_task::deadline();
-  if (options == nullptr || !options->options.deadline) return inherited;
-  return std::min(inherited, deadline_after(*options->options.deadline));
 }
 
 }  // namespace
@@ -88,13 +82,7 @@ void ThreadCompletion::complete() {
 }
 
 void ThreadCompletion::run_callback() noexcept {
-  if (core_->state() != ThreadPoolCore::State::terminated) {
-    try {
-      (*callback_)();
-    } catch (...) {
-      get_logger().error("{}: a callback threw {}", core_->name(), describe_exception(std::current_exception()));
-    }
-  }
+  if (core_->state() != ThreadPoolCore::State::terminated) detail::run_callback(*callback_, core_->name());
   callback_.reset();
   make_ready();
 }

@@ -4,6 +4,7 @@
 /// Giving a pool work: apply, map and their kin. What Pool offers itself, and what Pool::with offers with options.
 
 #include <troupe/async_result.hpp>
+#include <troupe/callback.hpp>
 #include <troupe/progress.hpp>
 #include <troupe/result_iterator.hpp>
 #include <troupe/submission.hpp>
@@ -13,7 +14,6 @@
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
-#include <exception>
 #include <functional>
 #include <iterator>
 #include <memory>
@@ -26,62 +26,8 @@
 
 namespace troupe {
 
-namespace detail {
-
-struct NoCallback {};
-
-template <class F>
-inline constexpr bool is_error_callback =
-    std::is_invocable_v<F&, const std::exception_ptr&> || std::is_invocable_v<F&, const std::exception&>;
-template <class F, class T>
-inline constexpr bool is_callback = std::is_invocable_v<F&, T>;
-template <class F>
-inline constexpr bool is_callback<F, void> = std::is_invocable_v<F&>;
-template <class T>
-inline constexpr bool is_callback<NoCallback, T> = true;
-template <>
-inline constexpr bool is_callback<NoCallback, void> = true;
-
-template <class F>
-void call_with_error(F& callback, const std::exception_ptr& error) {
-  if constexpr (std::is_invocable_v<F&, const std::exception_ptr&>) {
-    callback(error);
-  } else if constexpr (is_error_callback<F>) {
-    try {
-      std::rethrow_exception(error);
-    } catch (const std::exception& thrown) {
-      callback(thrown);
-    }
-  }
-}
-
-/// Calls what fits the end of `waited`, one of AsyncResult's sources. Errors: what the callback throws.
-template <class T, class Source, class OnResult, class OnError>
-void call_back(const typename Source::Waited& waited, OnResult& on_result, OnError& on_error) {
-  std::exception_ptr error;
-  if constexpr (std::is_void_v<T> || std::is_same_v<OnResult, NoCallback>) {
-    try {
-      if (Source::failed(waited)) Source::value(waited);
-    } catch (...) {
-      error = std::current_exception();
-    }
-    if (error) return call_with_error(on_error, error);
-    if constexpr (!std::is_same_v<OnResult, NoCallback>) on_result();
-  } else {
-    std::optional<T> value;
-    try {
-      value.emplace(Source::value(waited));
-    } catch (...) {
-      error = std::current_exception();
-    }
-    if (error) return call_with_error(on_error, error);
-    on_result(*std::move(value));
-  }
-}
-
-}  // namespace detail
-
-/// Calls that run in a pool's workers, all with the same options and callbacks. Made by a Pool; cheap to copy. Thread: any. Only in the process that made the pool.
+/// Calls that run in a pool's workers, all with the same options and callbacks. Made by a Pool; cheap to copy.
+/// Thread: any. Only in the process that made the pool.
 ///
 ///     pool.with({.timeout = 2s, .retries = 3}).apply(fetch, url);
 ///     pool.callback(store).error_callback(report).apply_async(fetch, url);
@@ -92,7 +38,7 @@ class TaskCalls {
  public:
   /// Calls whose tasks have these options instead. Errors: ValueError for options that make no sense.
   TaskCalls with(TaskOptions options) const {
-    return {core_, make_ref<detail::SharedOptions>(std::move(options)), on_result_, on_error_};
+    return {core_, make_ref<detail::SharedOptions>(std::move(options)), callbacks_};
   }
   /// Calls whose results are given to `call` as well, once each: for map_async and starmap_async the vector of all.
   /// It runs on this process's callback thread (one for all pools), before the result is ready. If it throws, that is
@@ -101,21 +47,19 @@ class TaskCalls {
   /// nothing calls none.
   template <class F>
   TaskCalls<std::decay_t<F>, OnError> callback(F&& call) const {
-    return {core_, options_, std::forward<F>(call), on_error_};
+    return {core_, options_, callbacks_.with_result(std::forward<F>(call))};
   }
   /// The same for what tasks fail with: `call` takes a std::exception_ptr or a const std::exception&.
   template <class F>
   TaskCalls<OnResult, std::decay_t<F>> error_callback(F&& call) const {
-    static_assert(detail::is_error_callback<std::decay_t<F>>,
-                  "troupe: an error_callback takes a std::exception_ptr or a const std::exception&");
-    return {core_, options_, on_result_, std::forward<F>(call)};
+    return {core_, options_, callbacks_.with_error(std::forward<F>(call))};
   }
 
   /// Calls `callable(arguments...)` in a worker and waits for the result. Blocks.
   /// Errors: those of AsyncResult::get; ValueError when the pool is closed; those of encoding the arguments.
   template <class F, class... Args>
   auto apply(F&& callable, Args&&... arguments) const {
-    require_no_callbacks();
+    Callbacks::require_none();
     using Call = CallOf<std::decay_t<F>, std::decay_t<Args>...>;
     const Ref<detail::TaskRecord> task = [&] {
       detail::PoolVisit visit{*core_};
@@ -151,7 +95,7 @@ class TaskCalls {
   /// input threw, and nothing is run then; ValueError when the pool is closed or chunksize is 0.
   template <class F, std::ranges::input_range Range>
   auto map(F&& callable, Range&& input, std::optional<std::size_t> chunksize = {}) const {
-    require_no_callbacks();
+    Callbacks::require_none();
     return map_async(std::forward<F>(callable), std::forward<Range>(input), chunksize).get();
   }
 
@@ -171,7 +115,7 @@ class TaskCalls {
   /// map for callables of several parameters: every item is a tuple or pair of arguments.
   template <class F, std::ranges::input_range Range>
   auto starmap(F&& callable, Range&& input, std::optional<std::size_t> chunksize = {}) const {
-    require_no_callbacks();
+    Callbacks::require_none();
     return starmap_async(std::forward<F>(callable), std::forward<Range>(input), chunksize).get();
   }
   template <class F, std::ranges::input_range Range>
@@ -188,22 +132,21 @@ class TaskCalls {
   /// is read when results are asked for. Errors: ValueError as map.
   template <class F, std::ranges::input_range Range>
   auto imap(F&& callable, Range&& input, std::size_t chunksize = 1) const {
-    require_no_callbacks();
+    Callbacks::require_none();
     return iterate(std::forward<F>(callable), std::forward<Range>(input), chunksize, Order::input);
   }
   /// The same in the order in which the calls end.
   template <class F, std::ranges::input_range Range>
   auto imap_unordered(F&& callable, Range&& input, std::size_t chunksize = 1) const {
-    require_no_callbacks();
+    Callbacks::require_none();
     return iterate(std::forward<F>(callable), std::forward<Range>(input), chunksize, Order::arrival);
   }
 
  protected:
-  TaskCalls(Ref<detail::PoolCore> core, Ref<detail::SharedOptions> options, OnResult on_result, OnError on_error)
-      : core_(std::move(core)),
-        options_(std::move(options)),
-        on_result_(std::move(on_result)),
-        on_error_(std::move(on_error)) {}
+  using Callbacks = detail::Callbacks<OnResult, OnError>;
+
+  TaskCalls(Ref<detail::PoolCore> core, Ref<detail::SharedOptions> options, Callbacks callbacks)
+      : core_(std::move(core)), options_(std::move(options)), callbacks_(std::move(callbacks)) {}
   detail::PoolCore& core() const noexcept { return *core_.get(); }
 
  private:
@@ -214,7 +157,6 @@ class TaskCalls {
   /// Tasks that imap keeps under way: enough to hide the way to the workers and back.
   static constexpr std::size_t imap_window = 256;
 
-
   /// A call of one task.
   template <class Callable, class... Values>
   struct CallOf {
@@ -224,22 +166,6 @@ class TaskCalls {
     using callable = Callable;
     using result = call_result_t<Callable, Values...>;
   };
-
-  static constexpr bool has_callbacks =
-      !std::is_same_v<OnResult, detail::NoCallback> || !std::is_same_v<OnError, detail::NoCallback>;
-  static constexpr void require_no_callbacks() {
-    static_assert(!has_callbacks,
-                  "troupe: callbacks go with apply_async, map_async and starmap_async; other calls give the result");
-  }
-  /// Has the callbacks run at the end of `waited`, whose value is a T.
-  template <class T, class Source>
-  void set_callbacks(typename Source::Waited& waited) const {
-    static_assert(detail::is_callback<OnResult, T>, "troupe: the callback does not take the result");
-    if constexpr (has_callbacks)
-      waited.set_callback([&waited, on_result = on_result_, on_error = on_error_]() mutable {
-        detail::call_back<T, Source>(waited, on_result, on_error);
-      });
-  }
 
   template <class Call, class... Args>
   Ref<detail::TaskRecord> submit_call(const typename Call::callable& callable, const Args&... arguments) const {
@@ -254,7 +180,7 @@ class TaskCalls {
     detail::TaskBuilder builder{*core_, options_.get()};
     encode_call(builder.message(), builder.id(), callable, arguments...);
     Ref<detail::TaskRecord> task = builder.finish();
-    set_callbacks<Result, detail::SingleTask<Result>>(*task);
+    callbacks_.template set<Result, detail::SingleTask<Result>>(*task);
     return task;
   }
 
@@ -319,7 +245,7 @@ class TaskCalls {
         tasks.push_back(builder.finish(group));
       }
       using All = typename std::conditional_t<std::is_void_v<Result>, std::type_identity<void>, ManyOf<Result>>::type;
-      set_callbacks<All, detail::ChunkedTasks<All>>(*group);
+      callbacks_.template set<All, detail::ChunkedTasks<All>>(*group);
       detail::submit_group(*core_, *group, std::move(tasks));
       return MapResult<All>{std::move(group)};
     } else {
@@ -336,7 +262,7 @@ class TaskCalls {
 
   template <bool Star, class F, class Range>
   auto map_with(const Progress& progress, F&& callable, Range&& input, std::optional<std::size_t> chunksize) const {
-    require_no_callbacks();
+    Callbacks::require_none();
     if constexpr (std::ranges::forward_range<Range> && std::ranges::sized_range<Range>) {
       const auto size = static_cast<std::size_t>(std::ranges::size(input));
       const std::size_t chunk = chunksize.value_or(default_chunksize(size, 200));
@@ -403,8 +329,7 @@ class TaskCalls {
 
   Ref<detail::PoolCore> core_;
   Ref<detail::SharedOptions> options_;
-  [[no_unique_address]] OnResult on_result_;
-  [[no_unique_address]] OnError on_error_;
+  [[no_unique_address]] Callbacks callbacks_;
 };
 
 }  // namespace troupe

@@ -3,6 +3,7 @@
 /// \file
 /// What may be said about tasks beside what they call: see TaskCalls::with.
 
+#include <troupe/bell.hpp>
 #include <troupe/failure.hpp>
 #include <troupe/ref.hpp>
 
@@ -71,6 +72,10 @@ class SharedOptions final : public Shared {
   explicit SharedOptions(TaskOptions all);
   const TaskOptions options;
 };
+
+/// When a task that is submitted here and now must have ended: by its options, and by the deadline of the task that
+/// submits it.
+Deadline deadline_of(const SharedOptions* options);
 
 /// How long to wait after so many `attempts`.
 std::chrono::nanoseconds pause_before_retry(const Backoff& backoff, std::uint32_t attempts);

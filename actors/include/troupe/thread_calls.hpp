@@ -4,8 +4,9 @@
 /// Giving a ThreadPool work: the calls of task_calls.hpp, on threads.
 
 #include <troupe/async_result.hpp>
+#include <troupe/callback.hpp>
 #include <troupe/result_iterator.hpp>
-#include <troupe/task_calls.hpp>
+#include <troupe/submission.hpp>
 #include <troupe/task_options.hpp>
 #include <troupe/thread_call.hpp>
 
@@ -46,19 +47,17 @@ class ThreadCalls {
   /// or a worker comes to it, and what runs once it has ended; it can look at this_task::deadline().
   /// Errors: ValueError for options that make no sense, and for a `timeout`: a thread cannot be stopped.
   ThreadCalls with(TaskOptions options) const {
-    return {core_, detail::thread_task_options(std::move(options)), on_result_, on_error_};
+    return {core_, detail::thread_task_options(std::move(options)), callbacks_};
   }
   /// As TaskCalls::callback; it runs on a thread of this pool that runs nothing but callbacks, one at a time.
   template <class F>
   ThreadCalls<std::decay_t<F>, OnError> callback(F&& call) const {
-    return {core_, options_, std::forward<F>(call), on_error_};
+    return {core_, options_, callbacks_.with_result(std::forward<F>(call))};
   }
   /// As TaskCalls::error_callback.
   template <class F>
   ThreadCalls<OnResult, std::decay_t<F>> error_callback(F&& call) const {
-    static_assert(detail::is_error_callback<std::decay_t<F>>,
-                  "troupe: an error_callback takes a std::exception_ptr or a const std::exception&");
-    return {core_, options_, on_result_, std::forward<F>(call)};
+    return {core_, options_, callbacks_.with_error(std::forward<F>(call))};
   }
 
   /// Calls `callable(arguments...)` on a worker and waits for the result. Arguments that are only read are not copied.
@@ -66,7 +65,7 @@ class ThreadCalls {
   /// throws; Cancelled; TimeoutError after its deadline; ValueError when the pool is not running.
   template <class F, class... Args>
   auto apply(F&& callable, Args&&... arguments) const {
-    require_no_callbacks();
+    Callbacks::require_none();
     using Call = CallOf<std::decay_t<F>, std::decay_t<Args>...>;
     using Task = typename Call::template Borrowing<F, Args...>;
     require_retriable((detail::can_hand_on_again<std::decay_t<Args>> && ...));
@@ -100,7 +99,7 @@ class ThreadCalls {
   /// is 0.
   template <class F, std::ranges::input_range Range>
   auto map(F&& callable, Range&& input, std::optional<std::size_t> chunksize = {}) const {
-    require_no_callbacks();
+    Callbacks::require_none();
     return wait_for_map(submit_map<false>(std::forward<F>(callable), std::forward<Range>(input), chunksize));
   }
   /// The same without waiting: ThreadMapResult of a vector. Blocks: while the input is read.
@@ -112,7 +111,7 @@ class ThreadCalls {
   /// map for callables of several parameters: every item is a tuple or pair of arguments.
   template <class F, std::ranges::input_range Range>
   auto starmap(F&& callable, Range&& input, std::optional<std::size_t> chunksize = {}) const {
-    require_no_callbacks();
+    Callbacks::require_none();
     return wait_for_map(submit_map<true>(std::forward<F>(callable), std::forward<Range>(input), chunksize));
   }
   template <class F, std::ranges::input_range Range>
@@ -124,23 +123,21 @@ class ThreadCalls {
   /// Errors: ValueError as map.
   template <class F, std::ranges::input_range Range>
   auto imap(F&& callable, Range&& input, std::size_t chunksize = 1) const {
-    require_no_callbacks();
+    Callbacks::require_none();
     return iterate(std::forward<F>(callable), std::forward<Range>(input), chunksize, false);
   }
   /// The same in the order in which the calls end.
   template <class F, std::ranges::input_range Range>
   auto imap_unordered(F&& callable, Range&& input, std::size_t chunksize = 1) const {
-    require_no_callbacks();
+    Callbacks::require_none();
     return iterate(std::forward<F>(callable), std::forward<Range>(input), chunksize, true);
   }
 
  protected:
-  ThreadCalls(Ref<detail::ThreadPoolCore> core, Ref<detail::SharedOptions> options, OnResult on_result,
-              OnError on_error)
-      : core_(std::move(core)),
-        options_(std::move(options)),
-        on_result_(std::move(on_result)),
-        on_error_(std::move(on_error)) {}
+  using Callbacks = detail::Callbacks<OnResult, OnError>;
+
+  ThreadCalls(Ref<detail::ThreadPoolCore> core, Ref<detail::SharedOptions> options, Callbacks callbacks)
+      : core_(std::move(core)), options_(std::move(options)), callbacks_(std::move(callbacks)) {}
   detail::ThreadPoolCore& core() const noexcept { return *core_.get(); }
   Ref<detail::ThreadPoolCore> release_core() noexcept { return std::move(core_); }
 
@@ -179,21 +176,6 @@ class ThreadCalls {
   template <class Task>
   using ResultOf = typename TaskResult<Task>::type;
 
-  static constexpr bool has_callbacks =
-      !std::is_same_v<OnResult, detail::NoCallback> || !std::is_same_v<OnError, detail::NoCallback>;
-  static constexpr void require_no_callbacks() {
-    static_assert(!has_callbacks,
-                  "troupe: callbacks go with apply_async, map_async and starmap_async; other calls give the result");
-  }
-  /// Has the callbacks run at the end of `waited`, whose value is a T.
-  template <class T, class Source>
-  void set_callbacks(typename Source::Waited& waited) const {
-    static_assert(detail::is_callback<OnResult, T>, "troupe: the callback does not take the result");
-    if constexpr (has_callbacks)
-      waited.set_callback([&waited, on_result = on_result_, on_error = on_error_]() mutable {
-        detail::call_back<T, Source>(waited, on_result, on_error);
-      });
-  }
   void require_retriable(bool can_call_again) const {
     if (options_ && options_->options.retries > 0 && !can_call_again)
       throw ValueError("tasks with arguments that cannot be copied cannot be retried");
@@ -206,7 +188,7 @@ class ThreadCalls {
     require_retriable((detail::can_hand_on_again<std::decay_t<Args>> && ...));
     auto task = make_ref<typename Call::Owning>(core_, options_, nullptr, std::forward<F>(callable),
                                                 std::forward<Args>(arguments)...);
-    set_callbacks<Result, detail::ThreadValue<Result>>(*task);
+    callbacks_.template set<Result, detail::ThreadValue<Result>>(*task);
     return task;
   }
 
@@ -264,7 +246,7 @@ class ThreadCalls {
         tasks.push_back(make_ref<Task>(core_, options_, map.group, shared,
                                        read_items<typename Task::Items>(next, std::min(chunk, size - begin))));
       using All = typename Map<Result>::All;
-      set_callbacks<All, detail::ThreadChunks<All>>(*map.group);
+      callbacks_.template set<All, detail::ThreadChunks<All>>(*map.group);
       detail::submit_group(*core_, *map.group, std::move(tasks));
       return map;
     } else {
@@ -341,8 +323,7 @@ class ThreadCalls {
 
   Ref<detail::ThreadPoolCore> core_;
   Ref<detail::SharedOptions> options_;
-  [[no_unique_address]] OnResult on_result_;
-  [[no_unique_address]] OnError on_error_;
+  [[no_unique_address]] Callbacks callbacks_;
 };
 
 }  // namespace troupe
