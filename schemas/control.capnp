@@ -15,14 +15,15 @@ struct NurseryRequest {
 }
 
 struct Start {
-  # Descriptors beside it, in order: payload (a memfd holding one Launch), status socket (stays with the
-  # nursery), lifeline of the requester (read end), working directory, then standard output and standard error as far
-  # as the flags say, then those of `Launch.descriptors`.
+  # Descriptors beside it, in order: status socket (stays with the nursery), lifeline of the requester (read end),
+  # working directory, then, as far as `launch` and the flags say, a memfd holding one Launch, standard output and
+  # standard error, then those of `Launch.descriptors`.
   executable @0 :Text;      # only for spawn: the program to execute; empty: this one
   descriptors @1 :UInt32;   # how many descriptors of the launch follow the fixed ones
   spawn @2 :Bool;           # execute the program anew; else fork the nursery
   hasOutput @3 :Bool;       # the requester's standard output is open and comes along
   hasErrors @4 :Bool;       # the same for its standard error
+  launch @5 :Data;          # one Launch as a flat message; empty: it is large, or the program is executed, and comes in a memfd
 }
 
 struct Preload {

@@ -77,16 +77,14 @@ int run_reporting(const std::function<void()>& code) noexcept {
   return EXIT_FAILURE;
 }
 
-void run_started_child() noexcept {
-  end_process(run_reporting([] {
-    FileDescriptor connection{child_connection_number};
-    auto payload = std::make_unique<ChildContext::Payload>(FileDescriptor{child_payload_number});
+void run_started_child(std::unique_ptr<ChildContext::Payload> payload) noexcept {
+  end_process(run_reporting([&] {
     const wire::Launch::Reader launch = payload->launch();
     held_lifeline() = hold_lifeline(child_lifeline_number);
     ::close(child_lifeline_number);
 
     auto me = std::make_unique<Self>(identity_of(launch));
-    me->nursery.use(std::move(connection), launch.getNurseryEnvironment());
+    me->nursery.use_door(FileDescriptor{child_door_number}, launch.getNurseryEnvironment());
     become(std::move(me));
     inherit_log_settings(launch.getLogLevel(), launch.getLogToStderr());
     ::on_exit(end_at_exit, nullptr);
@@ -103,9 +101,13 @@ void become_executed_child(const char* program_name) noexcept {
     std::fprintf(stderr, "%s: %s is for the program's own use\n", program_name, child_argument);
     std::exit(2);
   }
-  for (int number = child_connection_number; ::fcntl(number, F_SETFD, FD_CLOEXEC) == 0; ++number) {
+  for (int number = child_door_number; ::fcntl(number, F_SETFD, FD_CLOEXEC) == 0; ++number) {
   }
-  run_started_child();
+  std::unique_ptr<ChildContext::Payload> payload;
+  const int exitcode =
+      run_reporting([&] { payload = std::make_unique<ChildContext::Payload>(FileDescriptor{child_payload_number}); });
+  if (exitcode != EXIT_SUCCESS) end_process(exitcode);
+  run_started_child(std::move(payload));
 }
 
 void run_forked_child(const LaunchSpec& spec, Identity identity, const Parent& parent) noexcept {
@@ -116,7 +118,7 @@ void run_forked_child(const LaunchSpec& spec, Identity identity, const Parent& p
     held_lifeline() = hold_lifeline(parent.lifeline);  // and the grandparent's is closed
     ::close(parent.lifeline);
     auto me = std::make_unique<Self>(std::move(identity));
-    me->nursery.use_parents(parent.connection, parent.nursery_environment);
+    me->nursery.use_door(FileDescriptor{parent.door}, parent.nursery_environment);
     become(std::move(me));
     replace_standard_input();
     ::on_exit(end_at_exit, nullptr);

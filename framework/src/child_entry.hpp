@@ -18,7 +18,7 @@ int run_reporting(const std::function<void()>& code) noexcept;
 /// What came along from the parent by a fork.
 struct Parent {
   int lifeline = -1;
-  int connection = -1;
+  int door = -1;
   std::uint64_t nursery_environment = 0;
   int gate = -1;  // see wait_at_gate
   int key = -1;

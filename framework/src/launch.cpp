@@ -88,6 +88,15 @@ FileDescriptor write_payload(capnp::MessageBuilder& message) {
   return file;
 }
 
+// A Launch that is small travels in the request itself. False: it must have a file of its own.
+bool put_inside(wire::Start::Builder start, capnp::MessageBuilder& message) {
+  constexpr std::size_t max_inside = max_datagram_bytes / 2;
+  if (start.getSpawn() || capnp::computeSerializedSizeInWords(message) * sizeof(capnp::word) > max_inside) return false;
+  const auto words = capnp::messageToFlatArray(message);
+  start.setLaunch(words.asBytes());
+  return true;
+}
+
 bool is_open(int number) noexcept { return ::fcntl(number, F_GETFD) >= 0; }
 
 std::shared_ptr<Child::State> new_state(const LaunchSpec& spec) {
@@ -102,7 +111,6 @@ std::shared_ptr<Child::State> launch_by_nursery(Self& me, const LaunchSpec& spec
   const std::lock_guard lock{me.launch_mutex};
   fill(spec.message->launch(), spec, child);
   fill_environment(spec.message->launch(), me.nursery.nursery_environment());
-  const FileDescriptor payload = write_payload(spec.message->message());
   const FileDescriptor directory = above_standard(FileDescriptor{::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC)});
   if (!directory) throw OSError(errno, "opening the working directory");
 
@@ -114,7 +122,12 @@ std::shared_ptr<Child::State> launch_by_nursery(Self& me, const LaunchSpec& spec
   start.setDescriptors(static_cast<std::uint32_t>(spec.descriptors.size()));
   start.setHasOutput(is_open(STDOUT_FILENO));
   start.setHasErrors(is_open(STDERR_FILENO));
-  std::vector<int> numbers{payload.get(), nursery_status.get(), me.lifeline.read_end(), directory.get()};
+  std::vector<int> numbers{nursery_status.get(), me.lifeline.read_end(), directory.get()};
+  FileDescriptor payload;
+  if (!put_inside(start, spec.message->message())) {
+    payload = write_payload(spec.message->message());
+    numbers.push_back(payload.get());
+  }
   if (start.getHasOutput()) numbers.push_back(STDOUT_FILENO);
   if (start.getHasErrors()) numbers.push_back(STDERR_FILENO);
   numbers.insert(numbers.end(), spec.descriptors.begin(), spec.descriptors.end());
@@ -134,7 +147,7 @@ std::shared_ptr<Child::State> launch_by_fork(Self& me, const LaunchSpec& spec) {
   const std::lock_guard lock{me.launch_mutex};
   auto [gate, key] = make_pipe("making the gate of a forked process");
   const Parent parent{.lifeline = me.lifeline.read_end(),
-                      .connection = me.nursery.number(),
+                      .door = me.nursery.door(),
                       .nursery_environment = me.nursery.nursery_environment(),
                       .gate = gate.get(),
                       .key = key.get()};

@@ -10,6 +10,14 @@ namespace {
 
 constexpr const char* descriptor_kind = "descriptor";
 
+// Every word may be read eight times; the sender is our own parent.
+capnp::ReaderOptions reader_limits(std::size_t bytes) {
+  capnp::ReaderOptions limits;
+  limits.traversalLimitInWords = bytes;
+  limits.nestingLimit = wire_nesting_limit;
+  return limits;
+}
+
 }  // namespace
 
 LaunchMessage::LaunchMessage(CodeRef entry) {
@@ -33,11 +41,12 @@ ChildContext::Payload::Payload(FileDescriptor file) {
   if (::fstat(file.get(), &status) != 0) throw OSError(errno, "reading what this process was started with");
   const auto bytes = static_cast<std::size_t>(status.st_size);
   memory_ = Mapping(file.get(), 0, bytes, Mapping::Access::read_only, "what this process was started with");
-  capnp::ReaderOptions limits;
-  limits.traversalLimitInWords = bytes;  // every word eight times; the sender is our own parent
-  limits.nestingLimit = wire_nesting_limit;
   reader_.emplace(kj::arrayPtr(reinterpret_cast<const capnp::word*>(memory_.data()), bytes / sizeof(capnp::word)),
-                  limits);
+                  reader_limits(bytes));
+}
+
+ChildContext::Payload::Payload(kj::Array<capnp::word> words) : words_(std::move(words)) {
+  reader_.emplace(words_, reader_limits(words_.asBytes().size()));
 }
 
 wire::Launch::Reader ChildContext::Payload::launch() const {

@@ -37,6 +37,10 @@ class Nursery {
     if (!epoll_) throw OSError(errno, "making the nursery's event loop");
     watch(lifeline_.get());
     add_connection(std::move(connection));
+    auto [mine, theirs] = make_socket_pair("making the door of the nursery");
+    tell_senders(mine.get());
+    add_connection(std::move(mine));
+    door_ = std::move(theirs);
   }
 
   void run() {
@@ -138,27 +142,24 @@ class Nursery {
     FileDescriptor status;
     if (!plan.read(request, datagram.descriptors, status))
       return reply_failure(connection, EINVAL, "reading the request");
-    const char* step = "making its connection";
+    const char* step = "preparing it";
     try {
-      auto [mine, theirs] = make_socket_pair(step);
-      tell_senders(mine.get());
       wants_spare_ = !plan.spawn;
-      if (!plan.spawn && hand_to_spare(datagram, status, theirs.get())) {
-        step = "watching it";
+      if (!plan.spawn && hand_to_spare(datagram, status)) {
         Child child = std::move(std::exchange(spare_, std::nullopt)->process);
         child.status = std::move(status);
-        const int number = adopt(std::move(child), std::move(mine));
+        const int number = adopt(std::move(child));
         return reply_started(connection, children_.at(number).pid, number);
       }
       auto [failure_read, failure_write] = make_pipe(step);
-      plan.connection = theirs.get();
+      plan.door = door_.get();
       plan.failure = failure_write.get();
       Child child{.pid = ::fork(), .pidfd = {}, .status = std::move(status)};
       if (child.pid < 0) return reply_failure(connection, errno, "fork");
-      if (child.pid == 0) become_child(plan);
+      if (child.pid == 0) become_child(std::move(plan));
       failure_write.reset();
       step = "watching it";
-      const int number = adopt(std::move(child), std::move(mine));
+      const int number = adopt(std::move(child));
       const int error = plan.spawn ? wait_for_exec(std::move(failure_read)) : 0;
       if (error == 0) return reply_started(connection, children_.at(number).pid, number);
       forget(number);
@@ -170,15 +171,9 @@ class Nursery {
 
   // Takes charge of a child that was just forked, or was the spare; if that fails there is no child. Returns the number
   // of its pidfd.
-  int adopt(Child child, FileDescriptor connection) {
+  int adopt(Child child) {
     watch_end(child);
     const int number = child.pidfd.get();
-    try {
-      add_connection(std::move(connection));
-    } catch (...) {
-      end(child);
-      throw;
-    }
     children_.emplace(number, std::move(child));
     return number;
   }
@@ -212,7 +207,7 @@ class Nursery {
       auto [mine, theirs] = make_socket_pair("forking a process ahead");
       const pid_t nursery = ::getpid();
       Child process{.pid = ::fork(), .pidfd = {}, .status = {}};
-      if (process.pid == 0) become_spare(original_, nursery, theirs.get());
+      if (process.pid == 0) become_spare(original_, nursery, theirs.get(), door_.get());
       if (process.pid < 0) return;
       watch_end(process);
       spare_ = Spare{std::move(process), std::move(mine)};
@@ -222,11 +217,10 @@ class Nursery {
   }
 
   // False: there is none.
-  bool hand_to_spare(const Datagram& request, const FileDescriptor& status, int child_connection) {
-    if (!spare_ || request.descriptors.size() >= max_datagram_descriptors) return false;
+  bool hand_to_spare(const Datagram& request, const FileDescriptor& status) {
+    if (!spare_) return false;
     std::vector<int> numbers;
     for (const auto& descriptor : request.descriptors) numbers.push_back((descriptor ? descriptor : status).get());
-    numbers.push_back(child_connection);
     if (send_datagram(spare_->line.get(), {request.bytes, request.size}, numbers) == 0) return true;
     end_spare();
     return false;
@@ -304,6 +298,7 @@ class Nursery {
   FileDescriptor epoll_{::epoll_create1(EPOLL_CLOEXEC)};
   FileDescriptor lifeline_;
   std::unordered_map<int, FileDescriptor> connections_;  // by number
+  FileDescriptor door_;  // every process of ours has a copy, to introduce a connection of its own when it needs one
   std::unordered_map<int, Child> children_;              // by number of the pidfd
   std::optional<Spare> spare_;
   bool wants_spare_ = false;

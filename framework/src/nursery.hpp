@@ -8,9 +8,11 @@
 ///          │  └──── exit report ────┘ (status socket)     │
 ///          └──────────── lifeline ───────────────────────┘ kills them when the main process dies
 
+#include <troupe/child.hpp>
 #include <troupe/file_descriptor.hpp>
 
 #include <csignal>
+#include <memory>
 #include <string>
 #include <sys/resource.h>
 #include <sys/types.h>
@@ -22,9 +24,9 @@ inline constexpr const char* child_argument = "--troupe-child";
 inline constexpr const char* nursery_argument = "--troupe-nursery";
 
 /// Numbers of the descriptors that a started process finds open besides the standard ones.
-inline constexpr int child_connection_number = 3;
-inline constexpr int child_payload_number = 4;
-inline constexpr int child_lifeline_number = 5;
+inline constexpr int child_door_number = 3;
+inline constexpr int child_lifeline_number = 4;
+inline constexpr int child_payload_number = 5;  // unless the Launch came with the request
 inline constexpr int first_extra_number = 6;
 
 struct NurseryProcess {
@@ -49,9 +51,9 @@ struct OriginalState {
 /// Serves until the main process dies, then ends what is left. Takes over both descriptors.
 [[noreturn]] void run_nursery(FileDescriptor connection, FileDescriptor lifeline, OriginalState original) noexcept;
 
-/// What a process started by the nursery does, after a fork of the nursery or in an executed program: reads its Launch,
-/// becomes that process, runs its entry, ends. Expects the descriptors above.
-[[noreturn]] void run_started_child() noexcept;
+/// What a process started by the nursery does, after a fork of the nursery or in an executed program: becomes what its
+/// Launch says, runs its entry, ends. Expects the descriptors above, but for the payload.
+[[noreturn]] void run_started_child(std::unique_ptr<ChildContext::Payload> payload) noexcept;
 /// The same for a program that was executed; complains if it was not the nursery who did that.
 [[noreturn]] void become_executed_child(const char* program_name) noexcept;
 

@@ -6,6 +6,7 @@
 
 #include <capnp/serialize.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -13,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <memory>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -40,21 +42,37 @@ void restore_signals(const OriginalState& original) noexcept {
   ::pthread_sigmask(SIG_SETMASK, &original.signal_mask, nullptr);
 }
 
-// Puts `sources` at the numbers from child_connection_number on and closes everything above, `failure` excepted.
+// Puts `sources` at the numbers from child_door_number on and closes everything above, `failure` excepted. The number
+// of a source that is -1 stays closed.
 int arrange_descriptors(std::vector<int> sources, int failure, bool spawn) noexcept {
-  const int end = child_connection_number + static_cast<int>(sources.size());
+  const int end = child_door_number + static_cast<int>(sources.size());
   failure = ::fcntl(failure, F_DUPFD_CLOEXEC, end);
   if (failure < 0) return -1;
   for (int& source : sources) {
-    if (source >= end) continue;
+    if (source < 0 || source >= end) continue;
     source = ::fcntl(source, F_DUPFD_CLOEXEC, end);
     if (source < 0) give_up(failure, "moving its descriptors");
   }
-  for (int number = child_connection_number; const int source : sources)
-    if (::dup3(source, number++, spawn ? 0 : O_CLOEXEC) < 0) give_up(failure, "moving its descriptors");
+  for (int number = child_door_number; const int source : sources) {
+    if (source < 0) {
+      ::close(number);
+    } else if (::dup3(source, number, spawn ? 0 : O_CLOEXEC) < 0) {
+      give_up(failure, "moving its descriptors");
+    }
+    ++number;
+  }
   if (failure > end) ::close_range(static_cast<unsigned>(end), static_cast<unsigned>(failure) - 1, 0);
   ::close_range(static_cast<unsigned>(failure) + 1, ~0U, 0);
   return failure;
+}
+
+// Of those above the standard ones.
+void close_all_but(int one, int other) noexcept {
+  const auto low = static_cast<unsigned>(std::min(one, other));
+  const auto high = static_cast<unsigned>(std::max(one, other));
+  if (low > child_door_number) ::close_range(child_door_number, low - 1, 0);
+  if (high > low + 1) ::close_range(low + 1, high - 1, 0);
+  ::close_range(high + 1, ~0U, 0);
 }
 
 // Output that is closed in the requester goes nowhere here: its number must not be given to another file.
@@ -63,27 +81,26 @@ void set_output(int source, int number) noexcept {
   if (file >= 0) ::dup2(file, number);
 }
 
+std::unique_ptr<ChildContext::Payload> read_payload(ChildPlan& plan) {
+  if (plan.launch.size() > 0) return std::make_unique<ChildContext::Payload>(std::move(plan.launch));
+  const int mine =
+      plan.spawn ? ::fcntl(child_payload_number, F_DUPFD_CLOEXEC, child_payload_number) : child_payload_number;
+  return std::make_unique<ChildContext::Payload>(FileDescriptor{mine});
+}
+
 // Takes over the environment of the process that started this one, if it is another than the nursery's.
-void take_environment(int payload) noexcept {
-  try {
-    const ChildContext::Payload message{FileDescriptor{::fcntl(payload, F_DUPFD_CLOEXEC, payload)}};
-    const auto entries = message.launch().getEnvironment();
-    if (entries.size() == 0) return;
-    ::clearenv();
-    // What putenv is given stays in use for as long as this process lives.
-    for (const auto entry : entries)
-      if (entry.size() > 0) ::putenv(::strdup(entry.cStr()));
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "troupe: a new process cannot read its environment: %s\n", error.what());
-    ::_exit(EXIT_FAILURE);
-  }
+void take_environment(wire::Launch::Reader launch) {
+  const auto entries = launch.getEnvironment();
+  if (entries.size() == 0) return;
+  ::clearenv();
+  // What putenv is given stays in use for as long as this process lives.
+  for (const auto entry : entries)
+    if (entry.size() > 0) ::putenv(::strdup(entry.cStr()));
 }
 
 // Reads the request of a spare process. Errors: as Cap'n Proto has them. False: it does not fit its descriptors.
 bool read_handover(ChildPlan& plan, Datagram& datagram) {
-  if (datagram.descriptors.empty() || datagram.lost_descriptors) return false;
-  plan.connection = datagram.descriptors.back().release();
-  datagram.descriptors.pop_back();
+  if (datagram.lost_descriptors) return false;
   const auto words = kj::arrayPtr(reinterpret_cast<const capnp::word*>(datagram.bytes), datagram.size / 8);
   capnp::FlatArrayMessageReader reader{words};
   FileDescriptor status;  // belongs to the nursery; closed here
@@ -92,34 +109,40 @@ bool read_handover(ChildPlan& plan, Datagram& datagram) {
 
 }  // namespace
 
-void become_spare(const OriginalState& original, pid_t nursery, int line) noexcept {
+void become_spare(const OriginalState& original, pid_t nursery, int line, int door) noexcept {
   die_with(nursery);
   ::prctl(PR_SET_NAME, "troupe-spare");
   // Whatever else the nursery has open must not be held open here.
-  if (line != child_connection_number) ::dup3(line, child_connection_number, O_CLOEXEC);
-  ::close_range(child_connection_number + 1, ~0U, 0);
+  close_all_but(line, door);
   Datagram datagram;
-  if (receive_datagram(child_connection_number, datagram, true) != 0 || datagram.size == 0) ::_exit(EXIT_SUCCESS);
-  ChildPlan plan{.original = &original, .nursery = nursery, .failure = child_connection_number};
+  if (receive_datagram(line, datagram, true) != 0 || datagram.size == 0) ::_exit(EXIT_SUCCESS);
+  ChildPlan plan{.original = &original, .nursery = nursery, .door = door, .failure = line};
   try {
     if (!read_handover(plan, datagram)) give_up(-1, "reading its request");
   } catch (const std::exception& error) {
     std::fprintf(stderr, "troupe: a new process cannot start: %s\n", error.what());
     ::_exit(EXIT_FAILURE);
   }
-  become_child(plan);
+  become_child(std::move(plan));
 }
 
 bool ChildPlan::read(wire::Start::Reader request, std::vector<FileDescriptor>& received, FileDescriptor& status) {
-  constexpr std::size_t num_fixed = 4;
-  const std::size_t num_outputs = (request.getHasOutput() ? 1U : 0U) + (request.getHasErrors() ? 1U : 0U);
-  if (received.size() != num_fixed + num_outputs + request.getDescriptors()) return false;
+  constexpr std::size_t num_fixed = 3;
+  const auto message = request.getLaunch();
+  const std::size_t num_optional =
+      (message.size() == 0 ? 1U : 0U) + (request.getHasOutput() ? 1U : 0U) + (request.getHasErrors() ? 1U : 0U);
+  if (received.size() != num_fixed + num_optional + request.getDescriptors()) return false;
   std::size_t next = 0;
   const auto take = [&] { return received[next++].get(); };
-  payload = take();
   status = std::move(received[next++]);
   lifeline = take();
   directory = take();
+  if (message.size() == 0) {
+    payload = take();
+  } else {
+    launch = kj::heapArray<capnp::word>(message.size() / sizeof(capnp::word));
+    std::memcpy(launch.begin(), message.begin(), launch.asBytes().size());
+  }
   if (request.getHasOutput()) output = take();
   if (request.getHasErrors()) errors = take();
   while (next < received.size()) extras.push_back(take());
@@ -129,14 +152,14 @@ bool ChildPlan::read(wire::Start::Reader request, std::vector<FileDescriptor>& r
   return true;
 }
 
-void become_child(const ChildPlan& plan) noexcept {
+void become_child(ChildPlan plan) noexcept {
   die_with(plan.nursery);
   ::prctl(PR_SET_NAME, plan.original->thread_name.c_str());
   // A directory that this user may not enter any more is no reason to fail.
   [[maybe_unused]] const int stays = ::fchdir(plan.directory);
   set_output(plan.output, STDOUT_FILENO);
   set_output(plan.errors, STDERR_FILENO);
-  std::vector<int> sources{plan.connection, plan.payload, plan.lifeline};
+  std::vector<int> sources{plan.door, plan.lifeline, plan.payload};
   sources.insert(sources.end(), plan.extras.begin(), plan.extras.end());
   const int failure = arrange_descriptors(std::move(sources), plan.failure, plan.spawn);
   if (failure < 0) give_up(plan.failure, "moving its descriptors");
@@ -144,15 +167,22 @@ void become_child(const ChildPlan& plan) noexcept {
   ::getrlimit(RLIMIT_NOFILE, &limit);
   limit.rlim_cur = plan.original->file_limit;
   ::setrlimit(RLIMIT_NOFILE, &limit);
-  take_environment(child_payload_number);
   restore_signals(*plan.original);
+  std::unique_ptr<ChildContext::Payload> payload;
+  try {
+    payload = read_payload(plan);
+    take_environment(payload->launch());
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "troupe: a new process cannot read what it is to be: %s\n", error.what());
+    ::_exit(EXIT_FAILURE);
+  }
   if (plan.spawn) {
     const std::array<const char*, 3> arguments{plan.original->program_name.c_str(), child_argument, nullptr};
     ::execv(plan.executable.c_str(), const_cast<char* const*>(arguments.data()));
     give_up(failure, "exec");
   }
   ::close(failure);
-  run_started_child();
+  run_started_child(std::move(payload));
 }
 
 }  // namespace troupe

@@ -20,8 +20,9 @@ struct ChildPlan {
   pid_t nursery = 0;
   bool spawn = false;
   std::string executable{};  // only for spawn
-  int connection = -1;       // its own to the nursery
+  int door = -1;             // where it can introduce a connection of its own to the nursery
   int failure = -1;          // where a failed exec is told
+  kj::Array<capnp::word> launch{};  // empty: it is in `payload`
   int payload = -1;
   int lifeline = -1;
   int directory = -1;
@@ -35,11 +36,10 @@ struct ChildPlan {
 };
 
 /// A process that was forked ahead: waits for a request at `line`, then becomes what that asks for; ends when nobody
-/// will ask any more. What comes is what the nursery was sent, with the new process's connection as the last
-/// descriptor.
-[[noreturn]] void become_spare(const OriginalState& original, pid_t nursery, int line) noexcept;
+/// will ask any more. What comes is what the nursery was sent.
+[[noreturn]] void become_spare(const OriginalState& original, pid_t nursery, int line, int door) noexcept;
 
 /// In the new process: puts descriptors and signals in order, then runs the program or its entry.
-[[noreturn]] void become_child(const ChildPlan& plan) noexcept;
+[[noreturn]] void become_child(ChildPlan plan) noexcept;
 
 }  // namespace troupe

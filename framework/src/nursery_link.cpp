@@ -47,10 +47,9 @@ void NurseryLink::introduce() {
   capnp::MallocMessageBuilder request{64};
   request.initRoot<wire::NurseryRequest>().setAdopt();
   const int descriptor = theirs.get();
-  if (const int error = send_request(parents_.get(), request, {&descriptor, 1}))
+  if (const int error = send_request(door_.get(), request, {&descriptor, 1}))
     throw OSError(error, "connecting to the nursery");
   connection_ = std::move(mine);
-  parents_.reset();
 }
 
 // Whether there is a new nursery in place of one that has died. Only the main process can make one.
@@ -71,7 +70,7 @@ int NurseryLink::exchange(capnp::MessageBuilder& request, std::span<const int> d
 }
 
 NurseryLink::Started NurseryLink::start(capnp::MessageBuilder& request, std::span<const int> descriptors) {
-  if (parents_) introduce();
+  if (door_ && !connection_) introduce();
   Datagram reply;
   int error = exchange(request, descriptors, reply);
   if ((error == EPIPE || error == ECONNRESET) && reopen_if_dead()) error = exchange(request, descriptors, reply);

@@ -30,19 +30,15 @@ class NurseryLink {
 
   /// For the main process: starts the nursery. Errors: OSError.
   void open(Lifeline& lifeline, const std::string& program_name);
-  /// For processes that the nursery started: their own connection, and environment_hash() over there.
-  void use(FileDescriptor connection, std::uint64_t nursery_environment) {
-    connection_ = std::move(connection);
+  /// For all other processes: where they introduce a connection of their own when they need one, and
+  /// environment_hash() of the nursery.
+  void use_door(FileDescriptor door, std::uint64_t nursery_environment) {
+    connection_ = {};
+    door_ = std::move(door);
     nursery_environment_ = nursery_environment;
   }
-  /// For processes that were forked elsewhere: the connection of the process they are a copy of. It is used once, to
-  /// introduce an own one.
-  void use_parents(int connection, std::uint64_t nursery_environment) {
-    use({}, nursery_environment);
-    parents_ = FileDescriptor{connection};
-  }
-  /// The number behind use or use_parents, -1 when there is none.
-  int number() const noexcept { return parents_ ? parents_.get() : connection_.get(); }
+  /// Where a process forked by this one may introduce itself; -1: nowhere.
+  int door() const noexcept { return door_ ? door_.get() : connection_.get(); }
   /// environment_hash() of the nursery.
   std::uint64_t nursery_environment() const noexcept { return nursery_environment_; }
 
@@ -62,7 +58,7 @@ class NurseryLink {
   void send_preload(CodeRef function);
 
   FileDescriptor connection_;
-  FileDescriptor parents_;
+  FileDescriptor door_;  // empty in the main process
   std::uint64_t nursery_environment_ = 0;
   std::vector<CodeRef> preloads_;
   // Main process only:

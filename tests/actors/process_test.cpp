@@ -331,6 +331,21 @@ TEST_P(ProcessEveryMethod, InheritsTheEnvironment) {
   ::unsetenv("TROUPE_TEST_VARIABLE");
 }
 
+// What a process is started with travels in the request while it is small, in a file of its own when it is not.
+TEST_P(ProcessEveryMethod, ArgumentsOfAnySizeArrive) {
+  for (const std::size_t size : {0U, 100U, 3500U, 4000U, 4500U, 8192U, 1U << 20U}) {
+    auto [mine, theirs] = make_line();
+    Process process{[](const FileDescriptor& line, const std::string& text) {
+                      const bool is_whole = text.find_first_not_of('x') == std::string::npos;
+                      send_text(line, is_whole ? std::to_string(text.size()) : "damaged");
+                    },
+                    std::move(theirs), std::string(size, 'x')};
+    process.start();
+    EXPECT_EQ(receive_text(mine), std::to_string(size));
+    process.join();
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(P, ProcessEveryMethod,
                          testing::Values(StartMethod::forkserver, StartMethod::fork, StartMethod::spawn),
                          [](const auto& method) { return std::string(to_string(method.param)); });

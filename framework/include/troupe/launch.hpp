@@ -63,6 +63,8 @@ class ChildContext::Payload {
  public:
   /// Takes over the file that holds the message. Errors: OSError, kj::Exception when it holds none.
   explicit Payload(FileDescriptor file);
+  /// Takes over a flat message. Errors: kj::Exception when it is none.
+  explicit Payload(kj::Array<capnp::word> words);
   /// Reads a message of this process.
   explicit Payload(std::shared_ptr<LaunchMessage> message) : message_(std::move(message)) {}
 
@@ -70,6 +72,7 @@ class ChildContext::Payload {
 
  private:
   Mapping memory_;
+  kj::Array<capnp::word> words_;
   mutable std::optional<capnp::FlatArrayMessageReader> reader_;
   std::shared_ptr<LaunchMessage> message_;
 };
