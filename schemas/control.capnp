@@ -11,6 +11,11 @@ struct NurseryRequest {
     start @0 :Start;        # answered by one NurseryReply
     adopt @1 :Void;         # descriptor 0: one end of a new connection, for a process that was forked; not answered
     preload @2 :Preload;    # answered by one NurseryReply once the function has run
+    hold @3 :UInt64;        # ticket: the descriptors beside it are kept for as long as a process holds it; not answered
+    takeHold @4 :UInt64;    # ticket: the sender holds it too; answered by one NurseryReply with the descriptors
+    letGo @5 :UInt64;       # ticket: the sender holds it no longer; not answered
+    deposit @6 :UInt64;     # ticket: the descriptors beside it are kept until they are withdrawn; not answered
+    withdraw @7 :UInt64;    # ticket: answered by one NurseryReply with the descriptors, which are then forgotten
   }
 }
 
@@ -34,7 +39,7 @@ struct Preload {
 
 struct NurseryReply {
   union {
-    pid @0 :Int32;          # the new process (its pidfd comes beside the datagram); 0 after a preload
+    pid @0 :Int32;          # the new process (its pidfd comes beside the datagram); 0 after other requests
     failure :group {
       errno @1 :Int32;
       step @2 :Text;        # what failed, as in "fork"

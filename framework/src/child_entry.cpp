@@ -119,6 +119,7 @@ void run_forked_child(const LaunchSpec& spec, Identity identity, const Parent& p
     ::close(parent.lifeline);
     auto me = std::make_unique<Self>(std::move(identity));
     me->nursery.use_door(FileDescriptor{parent.door}, parent.nursery_environment);
+    me->nursery.hold_like(*parent.nursery);
     become(std::move(me));
     replace_standard_input();
     ::on_exit(end_at_exit, nullptr);

@@ -19,6 +19,7 @@ int run_reporting(const std::function<void()>& code) noexcept;
 struct Parent {
   int lifeline = -1;
   int door = -1;
+  const NurseryLink* nursery = nullptr;
   std::uint64_t nursery_environment = 0;
   int gate = -1;  // see wait_at_gate
   int key = -1;

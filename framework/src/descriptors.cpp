@@ -87,6 +87,7 @@ int receive_datagram(int socket, Datagram& datagram, bool wait) {
       ucred sender{};
       std::memcpy(&sender, CMSG_DATA(header), sizeof sender);
       datagram.sender = sender.uid;
+      datagram.sender_pid = sender.pid;
     }
     if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
     const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);

@@ -38,6 +38,7 @@ struct Datagram {
   std::vector<FileDescriptor> descriptors;
   bool lost_descriptors = false;          // this process could not take all of them: too many files are open
   uid_t sender = static_cast<uid_t>(-1);  // who sent it, if the socket was told to say so
+  pid_t sender_pid = 0;                   // the same
 };
 /// Has the kernel tell who sends what arrives at this socket from now on.
 void tell_senders(int socket) noexcept;

@@ -148,6 +148,7 @@ std::shared_ptr<Child::State> launch_by_fork(Self& me, const LaunchSpec& spec) {
   auto [gate, key] = make_pipe("making the gate of a forked process");
   const Parent parent{.lifeline = me.lifeline.read_end(),
                       .door = me.nursery.door(),
+                      .nursery = &me.nursery,
                       .nursery_environment = me.nursery.nursery_environment(),
                       .gate = gate.get(),
                       .key = key.get()};

@@ -8,6 +8,7 @@
 
 #include "descriptors.hpp"
 #include "nursery_child.hpp"
+#include "nursery_store.hpp"
 
 #include <capnp/message.h>
 #include <capnp/serialize.h>
@@ -23,6 +24,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -46,8 +48,12 @@ class Nursery {
   void run() {
     std::array<epoll_event, 64> events{};
     for (;;) {
-      const int count = ::epoll_wait(epoll_.get(), events.data(), events.size(), wants_spare_ ? 0 : -1);
-      if (count == 0) make_spare();
+      const bool has_more = wants_spare_ || !unanswered_.empty();
+      const int count = ::epoll_wait(epoll_.get(), events.data(), events.size(), has_more ? 0 : -1);
+      if (count == 0) {
+        answer_misses();
+        if (wants_spare_) make_spare();
+      }
       for (int i = 0; i < count; ++i) {
         const int number = events[static_cast<std::size_t>(i)].data.fd;
         if (number == lifeline_.get()) return end_children();
@@ -57,6 +63,8 @@ class Nursery {
           end_spare();
         } else if (connections_.contains(number)) {
           serve(number);
+        } else if (holders_.contains(number)) {
+          holder_ended(number);
         }
       }
     }
@@ -67,6 +75,15 @@ class Nursery {
     pid_t pid = 0;
     FileDescriptor pidfd;
     FileDescriptor status;  // where its end is told
+  };
+  struct Wanted {
+    int connection = -1;
+    Ticket ticket = 0;
+    pid_t holder = 0;  // 0: to withdraw it
+  };
+  struct Holder {
+    pid_t pid = 0;
+    FileDescriptor pidfd;
   };
   struct Spare {
     Child process;
@@ -107,11 +124,12 @@ class Nursery {
   void drop_connection(int number) {
     unwatch(number);
     connections_.erase(number);
+    std::erase_if(unanswered_, [&](const Wanted& wanted) { return wanted.connection == number; });
   }
 
   void answer(int connection, wire::NurseryRequest::Reader request, Datagram& datagram) {
     // A process that gave up its privileges must not get them back by having others started.
-    if (!request.isAdopt() && datagram.sender != ::getuid())
+    if ((request.isStart() || request.isPreload()) && datagram.sender != ::getuid())
       return reply_failure(connection, EPERM, "its user is not the one who made the Runtime");
     switch (request.which()) {
       case wire::NurseryRequest::START: return start(connection, request.getStart(), datagram);
@@ -119,7 +137,62 @@ class Nursery {
         if (!datagram.descriptors.empty()) add_connection(std::move(datagram.descriptors.front()));
         return;
       case wire::NurseryRequest::PRELOAD: return preload(connection, request.getPreload());
+      case wire::NurseryRequest::HOLD:
+        store_.hold(request.getHold(), std::move(datagram.descriptors), datagram.sender_pid);
+        return watch_holder(datagram.sender_pid);
+      case wire::NurseryRequest::TAKE_HOLD:
+        return give({.connection = connection, .ticket = request.getTakeHold(), .holder = datagram.sender_pid}, true);
+      case wire::NurseryRequest::LET_GO: return store_.let_go(request.getLetGo(), datagram.sender_pid);
+      case wire::NurseryRequest::DEPOSIT:
+        return store_.deposit(request.getDeposit(), std::move(datagram.descriptors));
+      case wire::NurseryRequest::WITHDRAW:
+        return give({.connection = connection, .ticket = request.getWithdraw(), .holder = 0}, true);
     }
+  }
+
+  // --- The store ---
+
+  void watch_holder(pid_t holder) {
+    if (!holder_pids_.insert(holder).second) return;
+    FileDescriptor pidfd{open_pidfd(holder)};
+    if (!pidfd) return forget_holder(holder);  // it has ended
+    watch(pidfd.get());
+    const int number = pidfd.get();
+    holders_.emplace(number, Holder{.pid = holder, .pidfd = std::move(pidfd)});
+  }
+
+  void holder_ended(int number) {
+    const Holder holder = std::move(holders_.extract(number).mapped());
+    unwatch(number);
+    forget_holder(holder.pid);
+  }
+
+  void forget_holder(pid_t holder) {
+    holder_pids_.erase(holder);
+    store_.holder_ended(holder);
+  }
+
+  // Answers with what the ticket names. If there is nothing, that may be on its way on another connection, sent before
+  // the ticket was told: so a miss `may_wait` until all that was sent has been read.
+  void give(const Wanted& wanted, bool may_wait) {
+    std::vector<FileDescriptor> withdrawn;
+    std::vector<int> numbers;
+    if (wanted.holder != 0) {
+      numbers = store_.take_hold(wanted.ticket, wanted.holder);
+    } else {
+      withdrawn = store_.withdraw(wanted.ticket);
+      for (const auto& descriptor : withdrawn) numbers.push_back(descriptor.get());
+    }
+    if (numbers.empty() && may_wait) return unanswered_.push_back(wanted);
+    if (numbers.empty()) return reply_failure(wanted.connection, ENOENT, "finding what its ticket names");
+    if (wanted.holder != 0) watch_holder(wanted.holder);
+    capnp::MallocMessageBuilder message{16};
+    message.initRoot<wire::NurseryReply>().setPid(0);
+    reply(wanted.connection, message, numbers);
+  }
+
+  void answer_misses() {
+    for (const Wanted& wanted : std::exchange(unanswered_, {})) give(wanted, false);
   }
 
   void preload(int connection, wire::Preload::Reader request) {
@@ -300,6 +373,10 @@ class Nursery {
   std::unordered_map<int, FileDescriptor> connections_;  // by number
   FileDescriptor door_;  // every process of ours has a copy, to introduce a connection of its own when it needs one
   std::unordered_map<int, Child> children_;              // by number of the pidfd
+  NurseryStore store_;
+  std::vector<Wanted> unanswered_;
+  std::unordered_map<int, Holder> holders_;  // processes that hold something, by number of the pidfd
+  std::unordered_set<pid_t> holder_pids_;
   std::optional<Spare> spare_;
   bool wants_spare_ = false;
 };

@@ -12,8 +12,10 @@
 
 #include <cerrno>
 #include <csignal>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 namespace troupe {
 
@@ -27,6 +29,16 @@ int send_request(int connection, capnp::MessageBuilder& request, std::span<const
   const auto bytes = words.asBytes();
   if (bytes.size() > max_datagram_bytes) return EMSGSIZE;
   return send_datagram(connection, std::as_bytes(std::span{bytes.begin(), bytes.size()}), descriptors);
+}
+
+kj::ArrayPtr<const capnp::word> words_of(const Datagram& datagram) {
+  return kj::arrayPtr(reinterpret_cast<const capnp::word*>(datagram.bytes), datagram.size / sizeof(capnp::word));
+}
+
+std::vector<int> numbers_of(const std::vector<FileDescriptor>& descriptors) {
+  std::vector<int> numbers;
+  for (const auto& descriptor : descriptors) numbers.push_back(descriptor.get());
+  return numbers;
 }
 
 }  // namespace
@@ -58,6 +70,7 @@ bool NurseryLink::reopen_if_dead() {
   end_nursery();  // it closed its connection, so it is dead or dying
   open(*lifeline_, program_name_);
   for (const CodeRef function : preloads_) send_preload(function);
+  for (const auto& [ticket, copies] : held_) send_hold(ticket, numbers_of(copies));
   return true;
 }
 
@@ -69,13 +82,14 @@ int NurseryLink::exchange(capnp::MessageBuilder& request, std::span<const int> d
   return error == 0 && reply.size == 0 ? ECONNABORTED : error;
 }
 
-NurseryLink::Started NurseryLink::start(capnp::MessageBuilder& request, std::span<const int> descriptors) {
+// Has `send`, which returns 0 or an errno, reach a nursery: the one there is, or if that has died a new one.
+template <class Send>
+void NurseryLink::reach(Send send) {
   if (door_ && !connection_) introduce();
-  Datagram reply;
-  int error = exchange(request, descriptors, reply);
-  if ((error == EPIPE || error == ECONNRESET) && reopen_if_dead()) error = exchange(request, descriptors, reply);
+  int error = send();
+  if ((error == EPIPE || error == ECONNRESET) && reopen_if_dead()) error = send();
   switch (error) {
-    case 0: return read_reply(reply);
+    case 0: return;
     case EPIPE:
     case ECONNRESET: throw OSError(error, "the nursery has ended");
     case ECONNABORTED: throw OSError(error, "the nursery ended before it answered");
@@ -84,21 +98,90 @@ NurseryLink::Started NurseryLink::start(capnp::MessageBuilder& request, std::spa
   }
 }
 
-NurseryLink::Started NurseryLink::read_reply(Datagram& datagram) {
-  const auto words = kj::arrayPtr(reinterpret_cast<const capnp::word*>(datagram.bytes), datagram.size / 8);
-  capnp::FlatArrayMessageReader reader{words};
-  const auto reply = reader.getRoot<wire::NurseryReply>();
-  if (reply.isFailure()) {
-    const auto failure = reply.getFailure();
-    throw OSError(failure.getErrno(), failure.getStep().cStr());
-  }
-  Started started{.pid = reply.getPid(), .pidfd = {}};
+void NurseryLink::tell(capnp::MessageBuilder& request, std::span<const int> descriptors) {
+  reach([&] { return send_request(connection_.get(), request, descriptors); });
+}
+
+void NurseryLink::ask(capnp::MessageBuilder& request, std::span<const int> descriptors, Datagram& reply) {
+  reach([&] { return exchange(request, descriptors, reply); });
+  capnp::FlatArrayMessageReader reader{words_of(reply)};
+  const auto answer = reader.getRoot<wire::NurseryReply>();
+  if (!answer.isFailure()) return;
+  const auto failure = answer.getFailure();
+  throw OSError(failure.getErrno(), failure.getStep().cStr());
+}
+
+NurseryLink::Started NurseryLink::start(capnp::MessageBuilder& request, std::span<const int> descriptors) {
+  Datagram datagram;
+  ask(request, descriptors, datagram);
+  capnp::FlatArrayMessageReader reader{words_of(datagram)};
+  Started started{.pid = reader.getRoot<wire::NurseryReply>().getPid(), .pidfd = {}};
   if (!datagram.descriptors.empty()) started.pidfd = std::move(datagram.descriptors.front());
   if (started.pid != 0 && !started.pidfd) {
     ::kill(started.pid, SIGKILL);
     throw OSError(EMFILE, "receiving its pidfd");
   }
   return started;
+}
+
+void NurseryLink::send_hold(Ticket ticket, std::span<const int> descriptors) {
+  capnp::MallocMessageBuilder request{64};
+  request.initRoot<wire::NurseryRequest>().setHold(ticket);
+  tell(request, descriptors);
+}
+
+void NurseryLink::note_hold(Ticket ticket, std::span<const int> descriptors) {
+  std::vector<FileDescriptor>& copies = held_[ticket];
+  if (lifeline_ == nullptr || !copies.empty()) return;
+  for (const int number : descriptors) copies.emplace_back(::fcntl(number, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+}
+
+void NurseryLink::hold(Ticket ticket, std::span<const int> descriptors) {
+  send_hold(ticket, descriptors);
+  note_hold(ticket, descriptors);
+}
+
+std::vector<FileDescriptor> NurseryLink::take_hold(Ticket ticket) {
+  capnp::MallocMessageBuilder request{64};
+  request.initRoot<wire::NurseryRequest>().setTakeHold(ticket);
+  Datagram reply;
+  ask(request, {}, reply);
+  if (reply.lost_descriptors) throw OSError(EMFILE, "receiving what a ticket names");
+  note_hold(ticket, numbers_of(reply.descriptors));
+  return std::move(reply.descriptors);
+}
+
+void NurseryLink::let_go(Ticket ticket) {
+  if (held_.erase(ticket) == 0) return;
+  capnp::MallocMessageBuilder request{64};
+  request.initRoot<wire::NurseryRequest>().setLetGo(ticket);
+  tell(request, {});
+}
+
+void NurseryLink::deposit(Ticket ticket, std::span<const int> descriptors) {
+  capnp::MallocMessageBuilder request{64};
+  request.initRoot<wire::NurseryRequest>().setDeposit(ticket);
+  tell(request, descriptors);
+}
+
+std::vector<FileDescriptor> NurseryLink::withdraw(Ticket ticket) {
+  capnp::MallocMessageBuilder request{64};
+  request.initRoot<wire::NurseryRequest>().setWithdraw(ticket);
+  Datagram reply;
+  ask(request, {}, reply);
+  if (reply.lost_descriptors) throw OSError(EMFILE, "receiving what a ticket names");
+  return std::move(reply.descriptors);
+}
+
+void NurseryLink::hold_like(const NurseryLink& parent) noexcept {
+  try {
+    for (const auto& [ticket, copies] : parent.held_) {
+      send_hold(ticket, {});
+      held_.try_emplace(ticket);
+    }
+  } catch (const Error&) {
+    // Without a nursery there is nothing to hold, and a process that was forked elsewhere can do without.
+  }
 }
 
 void NurseryLink::send_preload(CodeRef function) {

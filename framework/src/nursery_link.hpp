@@ -6,10 +6,12 @@
 
 #include <troupe/callable.hpp>
 #include <troupe/file_descriptor.hpp>
+#include <troupe/store.hpp>
 
 #include <capnp/message.h>
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <sys/types.h>
@@ -44,6 +46,14 @@ class NurseryLink {
 
   /// Sends a start request. Errors: OSError naming the step that failed.
   Started start(capnp::MessageBuilder& request, std::span<const int> descriptors);
+  /// What store::hold and its kin do.
+  void hold(Ticket ticket, std::span<const int> descriptors);
+  std::vector<FileDescriptor> take_hold(Ticket ticket);
+  void let_go(Ticket ticket);
+  void deposit(Ticket ticket, std::span<const int> descriptors);
+  std::vector<FileDescriptor> withdraw(Ticket ticket);
+  /// In a process that was just forked by the one that `parent` belongs to: holds what that one holds.
+  void hold_like(const NurseryLink& parent) noexcept;
   /// Errors: OSError.
   void preload(CodeRef function);
   /// Closes the connection and waits for the nursery to end; kills it if it does not. Main process only, at its end.
@@ -51,7 +61,12 @@ class NurseryLink {
 
  private:
   [[nodiscard]] int exchange(capnp::MessageBuilder& request, std::span<const int> descriptors, Datagram& reply) const;
-  static Started read_reply(Datagram& datagram);
+  template <class Send>
+  void reach(Send send);
+  void ask(capnp::MessageBuilder& request, std::span<const int> descriptors, Datagram& reply);
+  void tell(capnp::MessageBuilder& request, std::span<const int> descriptors);
+  void send_hold(Ticket ticket, std::span<const int> descriptors);
+  void note_hold(Ticket ticket, std::span<const int> descriptors);
   void introduce();
   bool reopen_if_dead();
   void end_nursery() noexcept;
@@ -61,6 +76,8 @@ class NurseryLink {
   FileDescriptor door_;  // empty in the main process
   std::uint64_t nursery_environment_ = 0;
   std::vector<CodeRef> preloads_;
+  // What this process holds; in the main process with copies, for the nursery that has to replace another.
+  std::map<Ticket, std::vector<FileDescriptor>> held_;
   // Main process only:
   Lifeline* lifeline_ = nullptr;
   std::string program_name_;

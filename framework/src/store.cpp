@@ -1,0 +1,62 @@
+#include <troupe/error.hpp>
+#include <troupe/store.hpp>
+
+#include "self.hpp"
+
+#include <cerrno>
+#include <mutex>
+#include <string>
+#include <sys/random.h>
+
+namespace troupe {
+
+namespace {
+
+void check(std::span<const int> descriptors) {
+  if (descriptors.empty() || descriptors.size() > store::max_descriptors)
+    throw ValueError("a ticket is for 1 to " + std::to_string(store::max_descriptors) + " descriptors, not " +
+                     std::to_string(descriptors.size()));
+}
+
+// Runs `code` with this process's connection to the nursery.
+template <class Code>
+auto with_nursery(Code code) {
+  Self& me = self();
+  const std::lock_guard lock{me.launch_mutex};
+  return code(me.nursery);
+}
+
+}  // namespace
+
+Ticket new_ticket() {
+  Ticket ticket = 0;
+  while (ticket == 0)
+    if (::getrandom(&ticket, sizeof ticket, 0) != sizeof ticket) throw OSError(errno, "drawing a ticket");
+  return ticket;
+}
+
+void store::hold(Ticket ticket, std::span<const int> descriptors) {
+  check(descriptors);
+  with_nursery([&](NurseryLink& nursery) { nursery.hold(ticket, descriptors); });
+}
+
+std::vector<FileDescriptor> store::take_hold(Ticket ticket) {
+  return with_nursery([&](NurseryLink& nursery) { return nursery.take_hold(ticket); });
+}
+
+void store::let_go(Ticket ticket) {
+  with_nursery([&](NurseryLink& nursery) { nursery.let_go(ticket); });
+}
+
+Ticket store::deposit(std::span<const int> descriptors) {
+  check(descriptors);
+  const Ticket ticket = new_ticket();
+  with_nursery([&](NurseryLink& nursery) { nursery.deposit(ticket, descriptors); });
+  return ticket;
+}
+
+std::vector<FileDescriptor> store::withdraw(Ticket ticket) {
+  return with_nursery([&](NurseryLink& nursery) { return nursery.withdraw(ticket); });
+}
+
+}  // namespace troupe
