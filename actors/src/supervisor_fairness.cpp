@@ -26,6 +26,7 @@ void Supervisor::look_after_workers() {
     }
     const std::uint64_t oldest = slot->in_flight.front().task->id();
     if (std::exchange(slot->oldest_seen, oldest) == oldest) slot->held_up = true;
+    if (slot->held_up && slot->sleeps()) slot->requests.publish_again();
     look_again = look_again || !slot->held_up;
   }
   take_back_from_held_up();

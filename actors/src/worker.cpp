@@ -128,6 +128,8 @@ class Worker final : public Actor {
         running.end();
         frame.header->state.store(static_cast<std::uint32_t>(FrameState::done), std::memory_order_release);
         channel_.bell.ring();
+      } else if (expected != static_cast<std::uint32_t>(FrameState::revoked)) {
+        give_up();
       }
       channel_.requests.pop(frame);
     }

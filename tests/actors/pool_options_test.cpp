@@ -4,6 +4,7 @@
 #include <troupe/pool.hpp>
 #include <troupe/this_task.hpp>
 
+#include "support/forked.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
 
@@ -15,8 +16,11 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <set>
 #include <stdexcept>
 #include <string>
+#include <sys/resource.h>
 #include <thread>
 #include <unistd.h>
 #include <vector>
@@ -166,6 +170,54 @@ TEST_F(PoolOptionsTest, BackoffPausesBetweenAttempts) {
                          .backoff = {.initial = 40ms, .factor = 2, .longest = 1s, .jitter = 0}};
   EXPECT_EQ(pool.with(slow).apply(throw_first_times, file, 2), 3);
   EXPECT_GE(steady_clock::now() - before, 120ms);
+}
+
+// Tasks that failed together must not come back together.
+TEST_F(PoolOptionsTest, JitterShortensPausesByChance) {
+  const troupe::Backoff backoff{.initial = 100ms, .factor = 2, .longest = 300ms, .jitter = 0.5};
+  std::set<std::chrono::nanoseconds> pauses;
+  for (int i = 0; i < 100; ++i) {
+    const auto pause = troupe::detail::pause_before_retry(backoff, 1);
+    EXPECT_GE(pause, 50ms);
+    EXPECT_LE(pause, 100ms);
+    pauses.insert(pause);
+  }
+  EXPECT_GT(pauses.size(), 90U);
+  EXPECT_GE(troupe::detail::pause_before_retry(backoff, 9), 150ms);
+  EXPECT_LE(troupe::detail::pause_before_retry(backoff, 9), 300ms);
+}
+
+// What is thrown and tried again takes no memory with it.
+TEST_F(PoolOptionsTest, AnswersThatAreNotTakenGiveTheirMemoryBack) {
+  const TaskOptions patient{
+      .retries = 40, .retry_on = troupe::exceptions<std::out_of_range>(), .backoff = {.initial = 0ns}};
+  Pool one{1};
+  const auto throw_much = [](const std::string& path) {
+    if (add_line(path) <= 40) throw std::out_of_range(std::string(4U << 20U, 'x'));
+    std::ifstream statm{"/proc/self/statm"};
+    long pages = 0;
+    statm >> pages >> pages;
+    return pages * ::sysconf(_SC_PAGESIZE) >> 20;
+  };
+  EXPECT_LT(one.with(patient).apply(throw_much, file), 100) << "MiB after 160 MiB of errors";
+  one.terminate();
+}
+
+TEST_F(PoolOptionsTest, ADeathRecordSaysWhetherThereIsACore) {
+  std::ifstream pattern_file{"/proc/sys/kernel/core_pattern"};
+  const std::string pattern{std::istreambuf_iterator<char>{pattern_file}, {}};
+  rlimit limit{};
+  ::getrlimit(RLIMIT_CORE, &limit);
+  if (sanitized || !pattern.starts_with("core") || limit.rlim_max != RLIM_INFINITY)
+    GTEST_SKIP() << "no core would be written into the working directory";
+  const auto dump = [](const std::string& directory, bool core) {
+    const rlimit size{core ? RLIM_INFINITY : 0, RLIM_INFINITY};
+    if (::setrlimit(RLIMIT_CORE, &size) == 0 && ::chdir(directory.c_str()) == 0) std::abort();
+  };
+  for (const bool core : {true, false}) {
+    EXPECT_THROW(pool.apply(dump, dir, core), troupe::WorkerDied);
+    EXPECT_EQ(pool.deaths().back().dumped_core, core);
+  }
 }
 
 // A poisonous task must not cost worker after worker.

@@ -156,6 +156,16 @@ TEST(PoolWorkers, AboveTheSoftMemoryLimitAreReplacedBetweenTasks) {
   pool.terminate();
 }
 
+// What a worker needs to get ready, its replacement would need as well.
+TEST(PoolWorkers, AreNotReplacedForWhatTheirInitializerTakes) {
+  Pool pool{PoolOptions{.workers = 1,
+                        .initializer = {[](std::size_t bytes) { use_memory(bytes); }, 150 * mib},
+                        .memory_soft_limit = 100 * mib}};
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(pool.apply(square, i), i * i);
+  EXPECT_LE(pool.statistics().workers.at(0).restarts, 5U);  // one after each task, never one without any
+  pool.terminate();
+}
+
 TEST(PoolWorkers, AboveTheHardMemoryLimitAreKilledAndTheirTaskSaysSo) {
   Pool pool{PoolOptions{.workers = 2, .memory_hard_limit = 100 * mib}};
   try {

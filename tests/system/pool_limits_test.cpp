@@ -137,4 +137,37 @@ TEST(PoolLimits, ALimitOfFileSizesIsNamed) {
   EXPECT_EQ(program.wait(), 0) << program.errors();
 }
 
+// A callback needs a thread of its own; where there can be none, the submit says so and the pool works on.
+const bool without_threads = add_role("callbacks without threads", [](int argc, char** argv, const std::string&) {
+  constexpr uid_t lonely_user = 61'236;
+  if (::geteuid() == 0 && ::setresuid(lonely_user, lonely_user, lonely_user) != 0) return 1;
+  const troupe::Runtime runtime{argc, argv};
+  Pool pool{troupe::PoolOptions{.workers = 1, .start_method = troupe::StartMethod::fork}};
+  if (pool.apply(square, 3) != 9) return 2;
+  rlimit normal{};
+  ::getrlimit(RLIMIT_NPROC, &normal);
+  const rlimit none{1, normal.rlim_max};
+  if (::setrlimit(RLIMIT_NPROC, &none) != 0) return 3;
+  try {
+    pool.callback([](int) {}).apply_async(square, 4);
+    return 4;
+  } catch (const troupe::OSError& error) {
+    std::puts(error.what());
+  }
+  if (pool.apply(square, 5) != 25 || ::setrlimit(RLIMIT_NPROC, &normal) != 0) return 5;
+  int seen = 0;
+  pool.callback([&](int result) { seen = result; }).apply_async(square, 6).wait();
+  std::printf("then %d\n", seen);
+  pool.terminate();
+  return 0;
+});
+
+TEST(PoolLimits, WithoutFreeThreadsACallbackIsAnErrorAndThePoolGoesOn) {
+  if (::geteuid() != 0) GTEST_SKIP() << "this user may have other processes, which the limit would count";
+  Program program{"callbacks without threads"};
+  EXPECT_THAT(program.read_line(), HasSubstr("Resource temporarily unavailable"));
+  EXPECT_EQ(program.read_line(), "then 36");
+  EXPECT_EQ(program.wait(), 0) << program.errors();
+}
+
 }  // namespace

@@ -90,6 +90,12 @@ class RingWriter {
     tail_ += bytes;
     control_->tail.store(tail_, std::memory_order_release);
   }
+  /// Says once more what was published, to a reader that sleeps although there is something: others have written where
+  /// they must not.
+  void publish_again() noexcept {
+    commit(0);
+    ring();
+  }
   /// Copies a complete frame into the ring; false while there is no room. Does not ring.
   FrameHeader* try_write(std::span<const SegmentRef> segments, std::span<const std::uint64_t> words) noexcept;
   /// Wakes the reader if it sleeps.
