@@ -27,8 +27,8 @@ void futex_wait(std::atomic<std::uint32_t>* word, std::uint32_t expected, Deadli
             FUTEX_BITSET_MATCH_ANY);
 }
 
-void futex_wake(std::atomic<std::uint32_t>* word, int count) noexcept {
-  ::syscall(SYS_futex, word, FUTEX_WAKE, count, nullptr, nullptr, 0);
+int futex_wake(std::atomic<std::uint32_t>* word, int count) noexcept {
+  return static_cast<int>(::syscall(SYS_futex, word, FUTEX_WAKE, count, nullptr, nullptr, 0));
 }
 
 void Bell::sleep(Deadline deadline) noexcept {

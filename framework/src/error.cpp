@@ -35,6 +35,7 @@ std::string_view to_string(ErrorCode code) noexcept {
     case ErrorCode::index_error: return "IndexError";
     case ErrorCode::key_error: return "KeyError";
     case ErrorCode::quarantined: return "Quarantined";
+    case ErrorCode::abandoned_error: return "AbandonedError";
   }
   return "Error";
 }

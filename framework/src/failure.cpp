@@ -251,6 +251,7 @@ std::exception_ptr decode_own(wire::Error::Reader in, const std::string& text, c
     case ErrorCode::index_error: return make(std::type_identity<IndexError>{});
     case ErrorCode::key_error: return make(std::type_identity<KeyError>{});
     case ErrorCode::quarantined: return make(std::type_identity<Quarantined>{});
+    case ErrorCode::abandoned_error: return make(std::type_identity<AbandonedError>{});
   }
   return nullptr;
 }

@@ -1,5 +1,7 @@
 #include "nursery_store.hpp"
 
+#include <troupe/sync_slab.hpp>
+
 #include <utility>
 
 namespace troupe {
@@ -66,7 +68,10 @@ void NurseryStore::holder_ended(pid_t holder) {
   const auto held = held_by_.find(holder);
   if (held == held_by_.end()) return;
   const std::set<Ticket> tickets = held->second;
-  for (const Ticket ticket : tickets) let_go(ticket, holder);
+  for (const Ticket ticket : tickets) {
+    for (const auto& descriptor : entries_.at(ticket).descriptors) recover_slab(descriptor.get(), holder);
+    let_go(ticket, holder);
+  }
 }
 
 }  // namespace troupe

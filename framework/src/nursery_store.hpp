@@ -24,7 +24,7 @@ class NurseryStore {
   void deposit(Ticket ticket, std::vector<FileDescriptor> descriptors);
   /// What was deposited; empty when there is nothing.
   std::vector<FileDescriptor> withdraw(Ticket ticket);
-  /// Lets go of everything for a process that has ended.
+  /// Lets go of everything for a process that has ended, and of the locks that it left in what it held.
   void holder_ended(pid_t holder);
 
  private:

@@ -72,8 +72,17 @@ class Bell {
 /// Sleeps while `*word == expected`, at most until `deadline`; may return for no reason. Blocks. Works across
 /// processes.
 void futex_wait(std::atomic<std::uint32_t>* word, std::uint32_t expected, Deadline deadline) noexcept;
-/// Wakes up to `count` threads that sleep on `word`, in whichever process.
-void futex_wake(std::atomic<std::uint32_t>* word, int count) noexcept;
+/// Wakes up to `count` threads that sleep on `word`, in whichever process; returns how many.
+int futex_wake(std::atomic<std::uint32_t>* word, int count) noexcept;
+
+/// Tells the processor that this thread looks again and again.
+inline void pause_processor() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
 
 /// Looks for a condition for a short while before the thread sleeps. How long adapts to how long waits are in all, the
 /// sleep included: if looking up to `longest` would have seen the end, the next look lasts that long; if not, looks get
@@ -92,14 +101,14 @@ class SpinWait {
   bool operator()(Predicate found) {
     for (int i = 0; i < looks_before_clock; ++i) {
       if (found()) return true;
-      pause();
+      pause_processor();
     }
     start_ = Clock::now();
     int crowds = 0;
     for (auto before = start_; before - start_ < limit_ && crowds < crowds_to_leave;) {
       for (int i = 0; i < looks_between_yields; ++i) {
         if (found()) return true;
-        pause();
+        pause_processor();
       }
       const auto after_looks = Clock::now();
       yield();
@@ -124,13 +133,6 @@ class SpinWait {
   static constexpr std::chrono::nanoseconds crowded = std::chrono::nanoseconds{1500};
   static constexpr int crowds_to_leave = 2;
 
-  static void pause() noexcept {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-  }
   static void yield() noexcept;
 
   std::chrono::nanoseconds limit_ = longest;

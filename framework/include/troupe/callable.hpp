@@ -38,6 +38,7 @@ struct CodeRef {
 enum class ThunkKind : std::uint8_t {
   task = 1,           ///< void(wire::Task::Reader, wire::Result::Builder)
   process_entry = 2,  ///< void(ChildContext&)
+  action = 3,         ///< std::shared_ptr<detail::BarrierAction>(wire::Value::Reader)
 };
 
 /// Any function, by address. Cast back to the signature of its kind before it is called.

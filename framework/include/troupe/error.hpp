@@ -48,6 +48,7 @@ enum class ErrorCode : std::uint32_t {
   index_error = 20,
   key_error = 21,
   quarantined = 22,
+  abandoned_error = 23,
 };
 
 /// The name of an error class, as in "TimeoutError". Thread: any. Errors: none; an unknown code reads "Error".
@@ -128,6 +129,9 @@ TROUPE_DEFINE_ERROR(CodecError, ValueError, codec_error, failed);
 TROUPE_DEFINE_ERROR(Cancelled, Error, cancelled, failed);
 /// The task has killed so many workers that it is not tried again; what() lists the deaths.
 TROUPE_DEFINE_ERROR(Quarantined, ProcessError, quarantined, failed);
+
+/// The process that held the lock has died with it, and what it guards may be half changed.
+TROUPE_DEFINE_ERROR(AbandonedError, RuntimeError, abandoned_error, failed);
 
 #undef TROUPE_DEFINE_ERROR
 

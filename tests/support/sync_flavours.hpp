@@ -1,0 +1,99 @@
+#pragma once
+
+// The two flavours that the cases about locks and the like are run in: processes, and threads under the same names.
+
+#include <troupe/context.hpp>
+#include <troupe/dummy.hpp>
+#include <troupe/error.hpp>
+#include <troupe/process.hpp>
+
+#include "processes.hpp"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace troupe::test {
+
+struct Processes {
+  using Lock = troupe::Lock;
+  using RLock = troupe::RLock;
+  using Semaphore = troupe::Semaphore;
+  using BoundedSemaphore = troupe::BoundedSemaphore;
+  using Event = troupe::Event;
+  using Condition = troupe::Condition;
+  using Barrier = troupe::Barrier;
+  using Process = troupe::Process;
+  using TooManyReleases = ValueError;
+  using NotHeld = AssertionError;
+  using BadValue = OSError;
+};
+
+struct Threads {
+  using Lock = dummy::Lock;
+  using RLock = dummy::RLock;
+  using Semaphore = dummy::Semaphore;
+  using BoundedSemaphore = dummy::BoundedSemaphore;
+  using Event = dummy::Event;
+  using Condition = dummy::Condition;
+  using Barrier = dummy::Barrier;
+  using Process = dummy::Process;
+  using TooManyReleases = RuntimeError;
+  using NotHeld = RuntimeError;
+  using BadValue = ValueError;
+};
+
+/// A started process of the flavour that runs `target(arguments...)`.
+template <class F, class... A>
+typename F::Process start(A&&... arguments) {
+  typename F::Process process{ProcessOptions{.daemon = true}, std::forward<A>(arguments)...};
+  process.start();
+  return process;
+}
+
+/// Whether all have ended well, each within `patience`.
+template <class Process>
+void expect_all_end(const std::vector<Process>& processes) {
+  for (const Process& process : processes) {
+    ASSERT_TRUE(process.join(patience));
+    EXPECT_EQ(process.exitcode(), 0);
+  }
+}
+
+/// Waits until the semaphore has the value, at most `patience`.
+template <class Semaphore>
+bool reaches(const Semaphore& semaphore, int value) {
+  const auto end = std::chrono::steady_clock::now() + patience;
+  while (semaphore.get_value() != value) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds{1});
+  }
+  return true;
+}
+
+/// The short time of the original cases, in which what must not happen has its chance to.
+inline constexpr std::chrono::milliseconds a_while{100};
+
+/// Runs each case of flavour P for every start method.
+class EveryMethod : public testing::TestWithParam<StartMethod> {
+ protected:
+  void SetUp() override { set_start_method(GetParam(), true); }
+  void TearDown() override { set_start_method(std::nullopt, true); }
+};
+
+}  // namespace troupe::test
+
+/// Defines case NAME of suite SUITE in both flavours: NAME<Processes>() for every start method, NAME<Threads>().
+#define TROUPE_TEST_BOTH_FLAVOURS(SUITE, NAME)            \
+  TEST_P(SUITE, NAME) { NAME<troupe::test::Processes>(); } \
+  TEST(SUITE##OfThreads, NAME) { NAME<troupe::test::Threads>(); }
+
+#define TROUPE_TEST_EVERY_METHOD(SUITE)                                                                     \
+  INSTANTIATE_TEST_SUITE_P(P, SUITE,                                                                        \
+                           testing::Values(troupe::StartMethod::forkserver, troupe::StartMethod::fork,       \
+                                           troupe::StartMethod::spawn),                                     \
+                           [](const auto& method) { return std::string(troupe::to_string(method.param)); })
