@@ -1,0 +1,328 @@
+// The cases of CPython's _TestBarrier under their names, for processes (every start method) and for threads: five
+// parties, of which this thread is one. What each pins down is restated in one line.
+
+#include <troupe/barrier.hpp>
+
+#include "support/sync_flavours.hpp"
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+using namespace troupe::test;
+using troupe::BrokenBarrierError;
+
+constexpr int parties = 5;
+
+class TestBarrier : public EveryMethod {};
+
+/// What the parties of a case share: the barrier, counters, and one for each index.
+template <class F>
+struct Court {
+  typename F::Barrier barrier{parties, patience};
+  typename F::Semaphore first{0};
+  typename F::Semaphore second{0};
+  typename F::Semaphore third{0};
+
+  TROUPE_FIELDS(barrier, first, second, third)
+};
+
+/// Runs `party(court)` in five: this thread, and four of the flavour.
+template <class F>
+void run_parties(void (*party)(const Court<F>&), const Court<F>& court) {
+  std::vector<typename F::Process> others;
+  for (int i = 1; i < parties; ++i) others.push_back(start<F>(party, court));
+  party(court);
+  expect_all_end(others);
+}
+
+void require(bool condition, const char* text) {
+  if (!condition) throw troupe::RuntimeError(text);
+}
+
+/// Two rounds in lockstep: nobody passes before all have come.
+template <class F>
+void pass_rounds(const Court<F>& court, int rounds) {
+  for (int i = 0; i < rounds; ++i) {
+    court.first.release();
+    court.barrier.wait();
+    require(court.first.get_value() >= (i + 1) * parties, "passed before all had come");
+    court.second.release();
+    court.barrier.wait();
+    require(court.second.get_value() >= (i + 1) * parties, "passed the second before all had come");
+    require(court.first.get_value() == (i + 1) * parties, "one is a round ahead");
+    court.barrier.wait();
+  }
+}
+
+template <class F>
+void pass_one_round(const Court<F>& court) {
+  pass_rounds<F>(court, 1);
+}
+template <class F>
+void pass_ten_rounds(const Court<F>& court) {
+  pass_rounds<F>(court, 10);
+}
+
+// Lockstep; afterwards nobody waits and it is whole.
+template <class F>
+void test_barrier() {
+  const Court<F> court;
+  EXPECT_EQ(court.barrier.parties(), parties);
+  run_parties<F>(&pass_one_round<F>, court);
+  EXPECT_EQ(court.barrier.n_waiting(), 0);
+  EXPECT_FALSE(court.barrier.broken());
+}
+TROUPE_TEST_BOTH_FLAVOURS(TestBarrier, test_barrier)
+
+// The same barrier ten times in a row.
+template <class F>
+void test_barrier_10() {
+  const Court<F> court;
+  run_parties<F>(&pass_ten_rounds<F>, court);
+  EXPECT_EQ(court.barrier.n_waiting(), 0);
+}
+TROUPE_TEST_BOTH_FLAVOURS(TestBarrier, test_barrier_10)
+
+/// Adds 1, 10, 100 ... to `first` for its index.
+template <class F>
+void note_index(const Court<F>& court) {
+  int weight = 1;
+  for (int index = court.barrier.wait(); index > 0; --index) weight *= 10;
+  for (int i = 0; i < weight; ++i) court.first.release();
+}
+
+// Each party gets an index of its own.
+template <class F>
+void test_wait_return() {
+  const Court<F> court;
+  run_parties<F>(&note_index<F>, court);
+  EXPECT_EQ(court.first.get_value(), 11111);
+  EXPECT_EQ(court.barrier.n_waiting(), 0);
+}
+TROUPE_TEST_BOTH_FLAVOURS(TestBarrier, test_wait_return)
+
+/// The action of the next case.
+template <class F>
+struct CountOnce {
+  typename F::Semaphore counter;
+
+  void operator()() const { counter.release(); }
+  TROUPE_FIELDS(counter)
+};
+
+template <class F>
+void find_action_done(const Court<F>& court) {
+  court.barrier.wait();
+  require(court.first.get_value() == 1, "the action was not called once before the parties went on");
+}
+
+// The action is called once, before any party goes on.
+template <class F>
+void test_action() {
+  Court<F> court;
+  court.barrier = typename F::Barrier{parties, CountOnce<F>{court.first}, patience};
+  run_parties<F>(&find_action_done<F>, court);
+  EXPECT_EQ(court.first.get_value(), 1);
+}
+TROUPE_TEST_BOTH_FLAVOURS(TestBarrier, test_action)
+
+template <class F>
+void abort_at_third(const Court<F>& court) {
+  try {
+    if (court.barrier.wait() == parties / 2) return court.barrier.abort();
+    court.barrier.wait();
+    court.first.release();  // not to be reached
+  } catch (const BrokenBarrierError&) {
+    court.second.release();
+  }
+}
+
+// One aborts while the others wait again: they get an error, nobody passes, and it stays broken.
+template <class F>
+void test_abort() {
+  const Court<F> court;
+  run_parties<F>(&abort_at_third<F>, court);
+  EXPECT_EQ(court.first.get_value(), 0);
+  EXPECT_EQ(court.second.get_value(), parties - 1);
+  EXPECT_TRUE(court.barrier.broken());
+  EXPECT_THROW(court.barrier.wait(), BrokenBarrierError);
+}
+TROUPE_TEST_BOTH_FLAVOURS(TestBarrier, test_abort)
+
+template <class F>
+void reset_when_others_wait(const Court<F>& court) {
+  if (court.barrier.wait() == parties / 2) {
+    const auto end = std::chrono::steady_clock::now() + patience;
+    while (court.barrier.n_waiting() < parties - 1 && std::chrono::steady_clock::now() < end)
+      std::this_thread::sleep_for(1ms);
+    court.barrier.reset();
+  } else {
+    try {
+      court.barrier.wait();
+      court.first.release();  // not to be reached
+    } catch (const BrokenBarrierError&) {
+      court.second.release();
+    }
+  }
+  court.barrier.wait();
+  court.third.release();
+}
+
+// Those who wait get an error when one resets it; then all pass.
+template <class F>
+void test_reset() {
+  const Court<F> court;
+  run_parties<F>(&reset_when_others_wait<F>, court);
+  EXPECT_EQ(court.first.get_value(), 0);
+  EXPECT_EQ(court.second.get_value(), parties - 1);
+  EXPECT_EQ(court.third.get_value(), parties);
+}
+TROUPE_TEST_BOTH_FLAVOURS(TestBarrier, test_reset)
+
+template <class F>
+void abort_and_reset(const Court<F>& court, const typename F::Barrier& other) {
+  try {
+    if (court.barrier.wait() == parties / 2) {
+      court.barrier.abort();
+    } else {
+      court.barrier.wait();
+      court.first.release();  // not to be reached
+    }
+  } catch (const BrokenBarrierError&) {
+    court.second.release();
+  }
+  // Synchronize by another one, so that nobody resets it before all have seen it broken.
+  if (other.wait() == parties / 2) court.barrier.reset();
+  other.wait();
+  court.barrier.wait();
+  court.third.release();
+}
+
+// After abort and reset it works again.
+template <class F>
+void test_abort_and_reset() {
+  const Court<F> court;
+  const typename F::Barrier other{parties, patience};
+  std::vector<typename F::Process> others;
+  for (int i = 1; i < parties; ++i) others.push_back(start<F>(&abort_and_reset<F>, court, other));
+  abort_and_reset<F>(court, other);
+  expect_all_end(others);
+  EXPECT_EQ(court.first.get_value(), 0);
+  EXPECT_EQ(court.second.get_value(), parties - 1);
+  EXPECT_EQ(court.third.get_value(), parties);
+}
+TROUPE_TEST_BOTH_FLAVOURS(TestBarrier, test_abort_and_reset)
+
+template <class F>
+void come_late(const Court<F>& court) {
+  const int index = court.barrier.wait();
+  if (index == parties / 2) std::this_thread::sleep_for(300ms);
+  try {
+    court.barrier.wait(100ms);
+    court.first.release();  // not to be reached
+  } catch (const BrokenBarrierError&) {
+    court.second.release();
+  }
+}
+
+// One is later than the others want to wait: all get an error, the late one as well.
+template <class F>
+void test_timeout() {
+  const Court<F> court;
+  run_parties<F>(&come_late<F>, court);
+  EXPECT_EQ(court.first.get_value(), 0);
+  EXPECT_EQ(court.second.get_value(), parties);
+  EXPECT_TRUE(court.barrier.broken());
+}
+TROUPE_TEST_BOTH_FLAVOURS(TestBarrier, test_timeout)
+
+template <class F>
+void come_late_by_default(const Court<F>& court) {
+  court.first.release();
+  if (court.first.get_value() == parties) std::this_thread::sleep_for(300ms);
+  EXPECT_THROW(court.barrier.wait(), BrokenBarrierError);
+  if (testing::Test::HasFailure()) throw troupe::RuntimeError("passed");
+}
+
+// The same with the timeout that the barrier was made with.
+template <class F>
+void test_default_timeout() {
+  Court<F> court;
+  court.barrier = typename F::Barrier{parties + 1, 100ms};
+  run_parties<F>(&come_late_by_default<F>, court);
+  EXPECT_TRUE(court.barrier.broken());
+}
+TROUPE_TEST_BOTH_FLAVOURS(TestBarrier, test_default_timeout)
+
+// One party passes at once.
+template <class F>
+void test_single_thread() {
+  const typename F::Barrier barrier{1};
+  EXPECT_EQ(barrier.wait(), 0);
+  EXPECT_EQ(barrier.wait(), 0);
+}
+TROUPE_TEST_BOTH_FLAVOURS(TestBarrier, test_single_thread)
+
+template <class F>
+void pass_many(const Court<F>& court) {
+  for (int i = 0; i < 20; ++i) {
+    court.barrier.wait();
+    std::this_thread::sleep_for(std::chrono::microseconds{100});
+  }
+}
+
+// The original's test_thousand, with fewer rounds: many in a row.
+template <class F>
+void test_thousand() {
+  const Court<F> court;
+  run_parties<F>(&pass_many<F>, court);
+  EXPECT_FALSE(court.barrier.broken());
+}
+TROUPE_TEST_BOTH_FLAVOURS(TestBarrier, test_thousand)
+
+struct FailingAction {
+  void operator()() const { throw troupe::KeyError("no such key"); }
+};
+
+template <class F>
+void see_action_fail(const Court<F>& court) {
+  try {
+    court.barrier.wait();
+  } catch (const BrokenBarrierError&) {
+    court.first.release();
+  } catch (const troupe::KeyError&) {
+    court.second.release();
+  }
+}
+
+// Rule: an action that throws breaks the barrier; its error reaches the one who called it, the others get another.
+template <class F>
+void rule_failing_action() {
+  Court<F> court;
+  court.barrier = typename F::Barrier{parties, FailingAction{}, patience};
+  run_parties<F>(&see_action_fail<F>, court);
+  EXPECT_EQ(court.first.get_value(), parties - 1);
+  EXPECT_EQ(court.second.get_value(), 1);
+  EXPECT_TRUE(court.barrier.broken());
+}
+TROUPE_TEST_BOTH_FLAVOURS(TestBarrier, rule_failing_action)
+
+// Rule: reset with nobody waiting harms no one.
+template <class F>
+void rule_idle_reset() {
+  const Court<F> court;
+  court.barrier.reset();
+  EXPECT_FALSE(court.barrier.broken());
+  run_parties<F>(&pass_one_round<F>, court);
+}
+TROUPE_TEST_BOTH_FLAVOURS(TestBarrier, rule_idle_reset)
+
+TROUPE_TEST_EVERY_METHOD(TestBarrier);
+
+}  // namespace
