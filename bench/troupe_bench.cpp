@@ -10,6 +10,7 @@
 
 #include "figure.hpp"
 #include "proc_figures.hpp"
+#include "sync_rows.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -280,6 +281,11 @@ constexpr bench::Row rows[] = {
     {"thread_pool_apply_hot", "us", thread_pool_apply_hot},
     {"process_start_join", "ms", process_start_join},
     {"process_start_join_spawn", "ms", process_start_join_spawn},
+    {"lock_uncontended", "ns", bench::lock_uncontended},
+    {"lock_contended", "pairs/s", bench::lock_contended},
+    {"semaphore_uncontended", "ns", bench::semaphore_uncontended},
+    {"event_wake", "us", bench::event_wake},
+    {"barrier_2", "us", bench::barrier_2},
     {"pool_idle_cpu", "% of a core", pool_idle_cpu},
     {"worker_private_memory", "MiB", worker_private_memory},
     {"queued_task_memory", "B/task", queued_task_memory},

@@ -129,6 +129,81 @@ def process_start_join_spawn():
     return start_join("spawn", 10)
 
 
+def pair_nanoseconds(lock):
+    """Taking and giving back what nobody else wants."""
+    def batch():
+        for _ in range(100000):
+            lock.acquire()
+            lock.release()
+    return 1e9 / rate(100000, batch), "ns"
+
+
+def lock_uncontended():
+    return pair_nanoseconds(mp.Lock())
+
+
+def semaphore_uncontended():
+    return pair_nanoseconds(mp.Semaphore(1))
+
+
+def count_up(lock, start, counter, times, count):
+    place = start.wait()
+    times[place] = time.perf_counter()
+    for _ in range(count):
+        lock.acquire()
+        counter.value += 1
+        lock.release()
+    times[2 + place] = time.perf_counter()
+
+
+def lock_contended():
+    count = 200000
+    lock, start, counter, times = mp.Lock(), mp.Barrier(2), mp.RawValue("l", 0), mp.RawArray("d", 4)
+    processes = [mp.Process(target=count_up, args=(lock, start, counter, times, count)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert counter.value == 2 * count
+    return 2 * count / (max(times[2:]) - min(times[:2])), "pairs/s"
+
+
+def answer_events(ping, pong, count):
+    for _ in range(count):
+        ping.wait()
+        ping.clear()
+        pong.set()
+
+
+def event_wake():
+    ping, pong, count = mp.Event(), mp.Event(), 500
+    process = mp.Process(target=answer_events, args=(ping, pong, 6 * count))
+    process.start()
+
+    def batch():
+        for _ in range(count):
+            ping.set()
+            pong.wait()
+            pong.clear()
+    result = 1e6 / rate(count, batch)
+    process.join()
+    return result, "us"
+
+
+def meet(barrier, count):
+    for _ in range(count):
+        barrier.wait()
+
+
+def barrier_2():
+    barrier, count = mp.Barrier(2), 500
+    process = mp.Process(target=meet, args=(barrier, 6 * count))
+    process.start()
+    result = 1e6 / rate(count, lambda: meet(barrier, count))
+    process.join()
+    return result, "us"
+
+
 def cpu_nanoseconds(pids):
     """Processor time of all threads of these processes."""
     total = 0
@@ -182,7 +257,8 @@ def queued_task_memory():
 def main():
     row = sys.argv[1]
     measure = globals().get(row)
-    if not (row.startswith(("pool_", "thread_", "process_", "worker_", "queued_")) and callable(measure)):
+    if not (row.startswith(("pool_", "thread_", "process_", "worker_", "queued_", "lock_", "semaphore_",
+                            "event_", "barrier_")) and callable(measure)):
         print("{}")
         return
     value, unit = measure()
