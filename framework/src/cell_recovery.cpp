@@ -3,6 +3,7 @@
 #include <troupe/condition_cell.hpp>
 #include <troupe/event_cell.hpp>
 #include <troupe/lock_cell.hpp>
+#include <troupe/queue_cell.hpp>
 #include <troupe/semaphore_cell.hpp>
 
 #include <algorithm>
@@ -22,6 +23,9 @@ void recover(CellHead& head, std::uint32_t dead, std::size_t num_lines) noexcept
     case CellKind::event: return static_cast<EventCell*>(cell)->recover();
     case CellKind::condition: return static_cast<ConditionCell*>(cell)->recover(dead, num_lines);
     case CellKind::barrier: return static_cast<BarrierCell*>(cell)->recover(dead, num_lines);
+    case CellKind::queue:
+      if (num_lines >= QueueCell::num_lines) static_cast<QueueCell*>(cell)->recover(dead);
+      return;
   }
 }
 

@@ -28,6 +28,7 @@ enum class CellKind : std::uint16_t {
   event = 5,
   condition = 6,
   barrier = 7,
+  queue = 8,
 };
 
 /// A cell is one line of this size or several in a row, all of one cache line each.

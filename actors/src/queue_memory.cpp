@@ -1,0 +1,403 @@
+#include "queue_memory.hpp"
+
+#include <troupe/error.hpp>
+#include <troupe/runtime.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <fcntl.h>
+#include <utility>
+
+namespace troupe::detail {
+
+namespace {
+
+constexpr std::size_t page_bytes = 4096;
+constexpr std::size_t header_bytes = (sizeof(QueueHeader) + page_bytes - 1) / page_bytes * page_bytes;
+constexpr std::size_t first_region_bytes = 256 * 1024;
+/// Memory is asked for in pieces of this size.
+constexpr std::size_t backed_bytes = 64 * 1024;
+/// Each region is so many times as large as the one before.
+constexpr std::size_t growth = 4;
+/// How long a call that is not to block waits for another one that is under way and does not block either.
+constexpr std::chrono::milliseconds shortly{100};
+/// How often who waits for all items to be done looks by itself: the last one's process may have been killed between
+/// doing it and saying so.
+constexpr std::chrono::seconds look_interval{1};
+
+constexpr std::size_t region_bytes(std::size_t index) {
+  std::size_t bytes = first_region_bytes;
+  for (; index > 0; --index) bytes *= growth;
+  return bytes;
+}
+
+constexpr std::size_t region_offset(std::size_t index) {
+  std::size_t offset = header_bytes;
+  for (std::size_t i = 0; i < index; ++i) offset += region_bytes(i);
+  return offset;
+}
+
+constexpr std::size_t bytes_of(std::size_t words, std::size_t segments) {
+  const std::size_t bytes = sizeof(QueueFrame) + segments * sizeof(SegmentRef) + words * sizeof(std::uint64_t);
+  return (bytes + frame_alignment - 1) / frame_alignment * frame_alignment;
+}
+
+/// What this process has of queues.
+struct ProcessQueues {
+  std::mutex mutex;
+  std::map<Ticket, std::weak_ptr<QueueMemory>> open;  // guarded, by the ticket of their memory
+  std::mutex arena_mutex;
+  std::atomic<MessageArena*> arena{nullptr};  // made with arena_mutex
+};
+
+ProcessQueues& process_queues();
+
+// A forked process must not give out what its parent gives out, nor wait for locks that threads of its parent had.
+void forget_parent() {
+  ProcessQueues& all = process_queues();
+  new (&all.mutex) std::mutex;
+  new (&all.arena_mutex) std::mutex;
+  all.arena = nullptr;
+  for (const auto& [ticket, weak] : all.open)
+    if (const auto queue = weak.lock()) queue->forget_threads();
+}
+
+ProcessQueues& process_queues() {
+  static auto* all = [] {
+    at_child_start(forget_parent);
+    return new ProcessQueues;  // never destroyed: queues may be static objects
+  }();
+  return *all;
+}
+
+}  // namespace
+
+MessageArena& MessageArena::instance() {
+  ProcessQueues& all = process_queues();
+  if (auto* arena = all.arena.load()) return *arena;
+  const std::lock_guard lock{all.arena_mutex};
+  if (all.arena.load() == nullptr) {
+    auto made = std::make_unique<MessageArena>(new_ticket());
+    const int file = made->arena.file();
+    store::hold(made->ticket, {&file, 1});
+    all.arena = made.release();  // as long as this process
+  }
+  return *all.arena.load();
+}
+
+QueueItem::~QueueItem() {
+  if (arena)
+    for (const SegmentRef& segment : segments) arena->release(segment.ticket);
+}
+
+/// Holds one of the two locks. What a killed holder left undone is done first.
+class QueueMemory::Guard {
+ public:
+  /// Not held, and false, when it was not free until `deadline`.
+  Guard(QueueMemory& queue, LockState& lock, void (QueueMemory::*settle)(), Deadline deadline)
+      : lock_(lock), held_(lock.take(own_pid(), deadline)) {
+    if (!held_ || !lock_.is_abandoned()) return;
+    try {
+      (queue.*settle)();
+    } catch (...) {
+      lock_.give_as_abandoned();
+      throw;
+    }
+    lock_.clear_abandoned();
+  }
+  ~Guard() {
+    if (held_) lock_.give();
+  }
+  Guard(const Guard&) = delete;
+  Guard& operator=(const Guard&) = delete;
+  explicit operator bool() const noexcept { return held_; }
+
+ private:
+  LockState& lock_;
+  bool held_;
+};
+
+QueueMemory::QueueMemory(CellHandle cell, Ticket ticket, FileDescriptor file)
+    : cell_(std::move(cell)),
+      ticket_(ticket),
+      file_(std::move(file)),
+      header_map_(file_.get(), 0, header_bytes, Mapping::Access::read_write, "a queue"),
+      header_(*reinterpret_cast<QueueHeader*>(header_map_.data())),
+      kind_(static_cast<QueueKind>(cell_.head().options.load())) {}
+
+QueueMemory::~QueueMemory() {
+  {
+    ProcessQueues& all = process_queues();
+    const std::lock_guard lock{all.mutex};
+    if (const auto place = all.open.find(ticket_); place != all.open.end() && place->second.expired())
+      all.open.erase(place);
+  }
+  if (!is_running()) return;
+  try {
+    store::let_go(ticket_);
+  } catch (const Error&) {
+    // Without a nursery nobody keeps the memory.
+  }
+}
+
+std::shared_ptr<QueueMemory> QueueMemory::make(std::uint64_t capacity, QueueKind kind) {
+  CellHandle cell = CellHandle::make(CellKind::queue, QueueCell::num_lines);
+  cell.head().options = static_cast<std::uint32_t>(kind);
+  FileDescriptor file =
+      create_memory_file("troupe-queue", region_offset(QueueHeader::num_regions));
+  const Ticket ticket = new_ticket();
+  const int number = file.get();
+  store::hold(ticket, {&number, 1});
+  cell.as<QueueCell>().store_ticket = ticket;
+  std::shared_ptr<QueueMemory> queue{new QueueMemory{std::move(cell), ticket, std::move(file)}};
+  queue->header_.capacity = capacity;
+  ProcessQueues& all = process_queues();
+  const std::lock_guard lock{all.mutex};
+  all.open[ticket] = queue;
+  return queue;
+}
+
+std::shared_ptr<QueueMemory> QueueMemory::open(CellHandle cell) {
+  const Ticket ticket = cell.as<QueueCell>().store_ticket;
+  ProcessQueues& all = process_queues();
+  const std::lock_guard lock{all.mutex};
+  if (auto queue = all.open[ticket].lock()) return queue;
+  auto files = store::take_hold(ticket);
+  std::shared_ptr<QueueMemory> queue{new QueueMemory{std::move(cell), ticket, std::move(files.at(0))}};
+  all.open[ticket] = queue;
+  return queue;
+}
+
+std::byte* QueueMemory::region_data(std::size_t index) {
+  if (std::byte* data = region_data_[index].load(std::memory_order_acquire)) return data;
+  const std::lock_guard lock{mutex_};
+  if (regions_[index].data() == nullptr)
+    regions_[index] = Mapping::twice_in_a_row(file_.get(), region_offset(index), region_bytes(index), "a queue");
+  region_data_[index].store(regions_[index].data(), std::memory_order_release);
+  return regions_[index].data();
+}
+
+// --- Putting ---
+
+bool QueueMemory::has_capacity() const noexcept {
+  return header_.capacity == 0 || header_.puts.count.load(std::memory_order_relaxed) -
+                                          header_.gets.count.load(std::memory_order_acquire) <
+                                      header_.capacity;
+}
+
+// With the put lock.
+bool QueueMemory::wait_for_capacity(Deadline deadline) noexcept {
+  thread_local SpinWait spin;
+  Bell bell{&shared().get.bell};
+  const auto found = [this] { return has_capacity(); };
+  if (found()) return true;
+  if (is_over(deadline)) return false;
+  if (spin(found)) return true;
+  while (!found() && !is_over(deadline)) {
+    bell.arm(Bell::Sleeper::thread);
+    if (!found()) bell.sleep(deadline);
+    bell.disarm();
+  }
+  spin.found_later();
+  return found();
+}
+
+// Asks for memory before it is touched the first time: running out is an error here, and would be SIGBUS later.
+void QueueMemory::back_with_memory(std::size_t region, std::uint64_t tail, std::size_t bytes) {
+  const auto round_up = [](std::uint64_t position) { return (position + backed_bytes - 1) / backed_bytes * backed_bytes; };
+  const std::uint64_t begin = round_up(tail);
+  const std::uint64_t end = std::min<std::uint64_t>(round_up(tail + bytes), region_bytes(region));
+  if (begin >= end) return;
+  const auto offset = static_cast<off_t>(region_offset(region) + begin);
+  while (::fallocate(file_.get(), 0, offset, static_cast<off_t>(end - begin)) != 0)
+    if (errno != EINTR) throw OSError(errno, "getting memory for an item of a queue");
+}
+
+// With the put lock: where `bytes` fit, in this region or in the next.
+std::byte* QueueMemory::room_for(std::size_t bytes, std::size_t& region) {
+  for (region = header_.puts.region.load(std::memory_order_relaxed); region < QueueHeader::num_regions; ++region) {
+    QueueRegion& positions = header_.regions[region];
+    const std::uint64_t tail = positions.tail.load(std::memory_order_relaxed);
+    if (tail + bytes - positions.released.load(std::memory_order_acquire) > region_bytes(region)) continue;
+    std::byte* data = region_data(region);
+    back_with_memory(region, tail, bytes);
+    return data + tail % region_bytes(region);
+  }
+  throw OSError(ENOMEM, "a queue has " + std::to_string(size()) + " items and no room for more");
+}
+
+// With the put lock.
+void QueueMemory::write(std::span<const std::uint64_t> words, std::span<const SegmentRef> segments) {
+  const std::size_t bytes = bytes_of(words.size(), segments.size());
+  std::size_t region = 0;
+  std::byte* place = room_for(bytes, region);
+  const std::uint64_t number = header_.puts.count.load(std::memory_order_relaxed) + 1;
+  const QueueFrame frame{.num_words = static_cast<std::uint32_t>(words.size()),
+                         .num_segments = static_cast<std::uint32_t>(segments.size()),
+                         .number = number,
+                         .arena = segments.empty() ? 0 : MessageArena::instance().ticket,
+                         .unused = 0};
+  std::memcpy(place, &frame, sizeof frame);
+  place += sizeof frame;
+  if (!segments.empty()) std::memcpy(place, segments.data(), segments.size_bytes());
+  if (!words.empty()) std::memcpy(place + segments.size_bytes(), words.data(), words.size_bytes());
+  QueueRegion& positions = header_.regions[region];
+  const std::uint64_t tail = positions.tail.load(std::memory_order_relaxed) + bytes;
+  header_.puts.region.store(static_cast<std::uint32_t>(region), std::memory_order_release);
+  positions.tail.store(tail, std::memory_order_release);  // from here on the item is in
+  header_.puts.count.store(number, std::memory_order_release);
+  positions.counted.store(tail, std::memory_order_relaxed);
+}
+
+bool QueueMemory::put(std::span<const std::uint64_t> words, std::span<const SegmentRef> segments, Deadline deadline) {
+  const bool at_once_only = is_over(deadline);
+  if (at_once_only && is_full()) return false;
+  {
+    QueueCell& cell = shared();
+    const Guard guard{*this, cell.put.lock, &QueueMemory::settle_puts,
+                      at_once_only ? deadline_after(shortly) : deadline};
+    if (!guard || !wait_for_capacity(deadline)) return false;
+    write(words, segments);
+  }
+  Bell{&shared().put.bell}.ring();
+  return true;
+}
+
+// With the put lock, which its holder died with: at most one item is in and not counted.
+void QueueMemory::settle_puts() {
+  const std::size_t region = header_.puts.region.load();
+  QueueRegion& positions = header_.regions[region];
+  const std::uint64_t counted = positions.counted.load();
+  if (counted == positions.tail.load()) return;
+  QueueFrame frame{};
+  std::memcpy(&frame, region_data(region) + counted % region_bytes(region), sizeof frame);
+  header_.puts.count.store(frame.number);
+  positions.counted.store(positions.tail.load());
+}
+
+// --- Getting ---
+
+// With the get lock. Follows those who put into the next region.
+bool QueueMemory::has_item() noexcept {
+  for (;;) {
+    const std::uint32_t region = header_.gets.region.load(std::memory_order_relaxed);
+    const std::uint32_t last = header_.puts.region.load(std::memory_order_acquire);
+    QueueRegion& positions = header_.regions[region];
+    if (positions.tail.load(std::memory_order_acquire) != positions.head.load(std::memory_order_relaxed)) return true;
+    if (region >= last) return false;
+    ::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(region_offset(region)),
+                static_cast<off_t>(region_bytes(region)));
+    header_.gets.region.store(region + 1, std::memory_order_release);
+  }
+}
+
+// With the get lock.
+bool QueueMemory::wait_for_item(Deadline deadline) noexcept {
+  thread_local SpinWait spin;
+  Bell bell{&shared().put.bell};
+  const auto found = [this] { return has_item(); };
+  if (found()) return true;
+  if (is_over(deadline)) return false;
+  if (spin(found)) return true;
+  while (!found() && !is_over(deadline)) {
+    bell.arm(Bell::Sleeper::thread);
+    if (!found()) bell.sleep(deadline);
+    bell.disarm();
+  }
+  spin.found_later();
+  return found();
+}
+
+// With the get lock, and there is an item.
+void QueueMemory::take(QueueItem& item, Ticket& arena) {
+  const std::size_t region = header_.gets.region.load(std::memory_order_relaxed);
+  QueueRegion& positions = header_.regions[region];
+  const std::uint64_t head = positions.head.load(std::memory_order_relaxed);
+  const std::byte* place = region_data(region) + head % region_bytes(region);
+  QueueFrame frame{};
+  std::memcpy(&frame, place, sizeof frame);
+  place += sizeof frame;
+  const std::size_t bytes = bytes_of(frame.num_words, frame.num_segments);
+  if (bytes > positions.tail.load(std::memory_order_acquire) - head)
+    throw OSError(EIO, "the memory of a queue is damaged");
+  item.segments.resize(frame.num_segments);
+  std::memcpy(item.segments.data(), place, frame.num_segments * sizeof(SegmentRef));
+  item.words.resize(frame.num_words);
+  std::memcpy(item.words.data(), place + frame.num_segments * sizeof(SegmentRef),
+              frame.num_words * sizeof(std::uint64_t));
+  arena = frame.arena;
+  positions.head.store(head + bytes, std::memory_order_release);  // from here on the item is out
+  header_.gets.count.store(frame.number, std::memory_order_release);
+  positions.released.store(head + bytes, std::memory_order_release);
+}
+
+bool QueueMemory::get(QueueItem& item, Deadline deadline) {
+  const bool at_once_only = is_over(deadline);
+  if (at_once_only && size() == 0) return false;
+  Ticket arena = 0;
+  {
+    QueueCell& cell = shared();
+    const Guard guard{*this, cell.get.lock, &QueueMemory::settle_gets,
+                      at_once_only ? deadline_after(shortly) : deadline};
+    if (!guard || !wait_for_item(deadline)) return false;
+    take(item, arena);
+  }
+  Bell{&shared().get.bell}.ring();
+  if (!item.segments.empty()) item.arena = arena_view(arena);
+  return true;
+}
+
+// With the get lock, which its holder died with: at most one item is out and not counted.
+void QueueMemory::settle_gets() {
+  const std::size_t region = header_.gets.region.load();
+  QueueRegion& positions = header_.regions[region];
+  const std::uint64_t released = positions.released.load();
+  if (released == positions.head.load()) return;
+  QueueFrame frame{};
+  std::memcpy(&frame, region_data(region) + released % region_bytes(region), sizeof frame);
+  header_.gets.count.store(frame.number);
+  positions.released.store(positions.head.load());
+}
+
+std::shared_ptr<ArenaView> QueueMemory::arena_view(Ticket ticket) {
+  const std::lock_guard lock{mutex_};
+  auto& view = arenas_[ticket];
+  if (!view) view = std::make_shared<ArenaView>(store::take_hold(ticket).at(0).get(), true);
+  return view;
+}
+
+// --- Counting ---
+
+std::size_t QueueMemory::size() const noexcept {
+  const std::uint64_t got = header_.gets.count.load(std::memory_order_acquire);
+  const std::uint64_t put = header_.puts.count.load(std::memory_order_acquire);
+  return put > got ? put - got : 0;
+}
+
+bool QueueMemory::is_full() const noexcept { return header_.capacity != 0 && size() >= header_.capacity; }
+
+// Items that are out were put, whether or not that was counted already.
+bool QueueMemory::task_done() noexcept {
+  std::uint64_t done = header_.done.load();
+  do {
+    if (done >= std::max(header_.puts.count.load(), header_.gets.count.load())) return false;
+  } while (!header_.done.compare_exchange_weak(done, done + 1));
+  header_.num_done_low.store(static_cast<std::uint32_t>(done + 1));
+  if (done + 1 >= header_.puts.count.load()) futex_wake(&header_.num_done_low, INT_MAX);
+  return true;
+}
+
+bool QueueMemory::wait_done(Deadline deadline) {
+  for (;;) {
+    if (shared().put.lock.is_abandoned()) const Guard counts{*this, shared().put.lock, &QueueMemory::settle_puts, deadline};
+    const std::uint32_t seen = header_.num_done_low.load();
+    if (header_.done.load() >= header_.puts.count.load()) return true;
+    if (is_over(deadline)) return false;
+    futex_wait(&header_.num_done_low, seen, std::min(deadline, deadline_after(look_interval)));
+  }
+}
+
+}  // namespace troupe::detail

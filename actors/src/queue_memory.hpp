@@ -1,0 +1,157 @@
+#pragma once
+
+/// \file
+/// A queue of messages in memory that processes share: a cell with two locks, and a memfd with the messages.
+///
+///     put lock ─► frame written behind the tail ─► tail moved: the item is in ─► counted
+///     get lock ─► frame copied from the head ─► head moved: the item is out ─► counted, its room given back
+///
+/// The move of the tail or the head is the one step at which an item is in, or out. A process that is killed before it
+/// has done nothing, one that is killed behind it has done all but the counting, which whoever takes its lock next does.
+///
+/// Messages lie in regions, rings of growing size; when the region in which items are put is full, the next one is
+/// begun, and who gets follows when it has emptied the last. Large parts lie in an arena of the process that put them.
+
+#include <troupe/arena.hpp>
+#include <troupe/bell.hpp>
+#include <troupe/file_descriptor.hpp>
+#include <troupe/queue_cell.hpp>
+#include <troupe/queue_message.hpp>
+#include <troupe/store.hpp>
+#include <troupe/sync_slab.hpp>
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <span>
+#include <vector>
+
+namespace troupe::detail {
+
+/// Starts every message: 32 bytes, then `num_segments` SegmentRefs, then `num_words` words.
+struct QueueFrame {
+  std::uint32_t num_words;
+  std::uint32_t num_segments;
+  std::uint64_t number;  // of the item, from 1 on
+  std::uint64_t arena;   // store ticket of the arena that the segments lie in
+  std::uint64_t unused;
+};
+static_assert(sizeof(QueueFrame) == 32);
+
+/// One ring. Positions count bytes and only grow.
+struct QueueRegion {
+  alignas(64) std::atomic<std::uint64_t> tail;     // written with the put lock: all before is in
+  std::atomic<std::uint64_t> counted;              // written with the put lock: all before is in Puts::count
+  alignas(64) std::atomic<std::uint64_t> head;     // written with the get lock: all before is out
+  std::atomic<std::uint64_t> released;             // written with the get lock: all before may be overwritten
+};
+
+/// The beginning of a queue's memory. Zero at first.
+struct QueueHeader {
+  static constexpr std::size_t num_regions = 9;
+
+  std::uint64_t capacity;  // most items; 0: any number. Never changes
+  struct Side {
+    alignas(64) std::atomic<std::uint64_t> count;   // items put, or got
+    std::atomic<std::uint32_t> region;
+  };
+  Side puts;
+  Side gets;
+  alignas(64) std::atomic<std::uint64_t> done;  // of a joinable queue: items that somebody has said to be done
+  std::atomic<std::uint32_t> num_done_low;      // changes with `done`, for who sleeps until all are
+  std::array<QueueRegion, num_regions> regions;
+};
+
+/// An item as it came out: the message, and the arena that its large parts lie in. They are given back with this.
+class QueueItem {
+ public:
+  QueueItem() = default;
+  QueueItem(QueueItem&& other) noexcept = default;
+  QueueItem& operator=(QueueItem&&) = delete;
+  ~QueueItem();
+
+  std::vector<std::uint64_t> words;
+  std::vector<SegmentRef> segments;
+  std::shared_ptr<ArenaView> arena;
+};
+
+/// One queue, as this process sees it. Thread: any.
+class QueueMemory {
+ public:
+  /// Errors: AssertionError without a Runtime, OSError without memory.
+  static std::shared_ptr<QueueMemory> make(std::uint64_t capacity, QueueKind kind);
+  /// The queue that `cell` belongs to. Errors: OSError when its memory is gone.
+  static std::shared_ptr<QueueMemory> open(CellHandle cell);
+  ~QueueMemory();
+  QueueMemory(const QueueMemory&) = delete;
+  QueueMemory& operator=(const QueueMemory&) = delete;
+
+  /// Appends a message; the blocks of `segments`, in this process's message arena, belong to it if this returns true.
+  /// False: the queue was full until `deadline`. Blocks. Errors: OSError when there is no memory for it.
+  [[nodiscard]] bool put(std::span<const std::uint64_t> words, std::span<const SegmentRef> segments, Deadline deadline);
+  /// Takes the oldest message; false: there was none until `deadline`. Blocks.
+  /// Errors: OSError when the memory of a large one is gone with the process that put it. The item is out then.
+  [[nodiscard]] bool get(QueueItem& item, Deadline deadline);
+
+  std::size_t size() const noexcept;
+  bool is_full() const noexcept;
+  QueueKind kind() const noexcept { return kind_; }
+  /// Whether this process has said that it will not use the queue any more.
+  std::atomic<bool> is_closed{false};
+  const CellHandle& cell() const noexcept { return cell_; }
+
+  /// One item is done. False: more than were put.
+  [[nodiscard]] bool task_done() noexcept;
+  /// Waits until all items are done; false: they were not until `deadline`. Blocks.
+  [[nodiscard]] bool wait_done(Deadline deadline);
+  /// In a process that was just forked: threads that held the mutex of this queue did not come along.
+  void forget_threads() { new (&mutex_) std::mutex; }
+
+ private:
+  QueueMemory(CellHandle cell, Ticket ticket, FileDescriptor file);
+
+  class Guard;
+  QueueCell& shared() const noexcept { return cell_.as<QueueCell>(); }
+  std::byte* region_data(std::size_t index);
+  void back_with_memory(std::size_t region, std::uint64_t tail, std::size_t bytes);
+  bool wait_for_capacity(Deadline deadline) noexcept;
+  bool has_capacity() const noexcept;
+  std::byte* room_for(std::size_t bytes, std::size_t& region);
+  void write(std::span<const std::uint64_t> words, std::span<const SegmentRef> segments);
+  bool wait_for_item(Deadline deadline) noexcept;
+  bool has_item() noexcept;
+  void take(QueueItem& item, Ticket& arena);
+  void settle_puts();
+  void settle_gets();
+  std::shared_ptr<ArenaView> arena_view(Ticket ticket);
+
+  CellHandle cell_;
+  Ticket ticket_;
+  FileDescriptor file_;
+  Mapping header_map_;
+  QueueHeader& header_;
+  QueueKind kind_;
+
+  std::array<std::atomic<std::byte*>, QueueHeader::num_regions> region_data_{};  // null: not mapped yet
+  std::mutex mutex_;
+  // Guarded by mutex_:
+  std::array<Mapping, QueueHeader::num_regions> regions_;
+  std::map<Ticket, std::shared_ptr<ArenaView>> arenas_;
+};
+
+/// The arena of this process for large parts of messages in queues, and its ticket. Errors: OSError.
+struct MessageArena {
+  explicit MessageArena(Ticket its_ticket) : ticket(its_ticket) {}
+
+  Arena arena{"troupe-messages"};
+  Ticket ticket;
+
+  static MessageArena& instance();
+};
+
+}  // namespace troupe::detail

@@ -1,0 +1,12 @@
+#include <troupe/queue_cell.hpp>
+
+namespace troupe {
+
+void QueueCell::recover(std::uint32_t dead) noexcept {
+  for (Line* line : {&put, &get}) {
+    line->lock.recover(dead);
+    Bell{&line->bell}.ring();
+  }
+}
+
+}  // namespace troupe

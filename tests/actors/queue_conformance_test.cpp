@@ -1,0 +1,302 @@
+// The cases of CPython's suite for queues, between processes of every start method.
+
+#include <troupe/context.hpp>
+#include <troupe/error.hpp>
+#include <troupe/event.hpp>
+#include <troupe/process.hpp>
+#include <troupe/queue.hpp>
+#include <troupe/start_method.hpp>
+
+#include "support/pools.hpp"
+#include "support/processes.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+using namespace troupe;
+using namespace troupe::test;
+using std::chrono::steady_clock;
+using testing::HasSubstr;
+
+constexpr auto timeout1 = 100ms;
+constexpr auto tolerance = 100ms;
+
+class EveryMethod : public testing::TestWithParam<StartMethod> {
+ protected:
+  void SetUp() override { set_start_method(GetParam(), true); }
+  void TearDown() override { set_start_method(std::nullopt, true); }
+};
+class TestQueue : public EveryMethod {};
+class TestSimpleQueue : public EveryMethod {};
+
+/// Runs `code`, which must throw E; how long that took.
+template <class E, class Code>
+steady_clock::duration time_of_error(Code code) {
+  const auto before = steady_clock::now();
+  EXPECT_THROW(code(), E);
+  return steady_clock::now() - before;
+}
+
+void take_six(const Queue<int>& queue, const Event& may_start, const Event& may_continue) {
+  may_start.wait();
+  for (int i = 0; i < 6; ++i) queue.get();
+  may_continue.set();
+}
+
+TEST_P(TestQueue, test_put) {
+  const Queue<int> queue{6};
+  const Event may_start;
+  const Event may_continue;
+  Process process{take_six, queue, may_start, may_continue};
+  process.start();
+  EXPECT_TRUE(queue.empty());
+  EXPECT_FALSE(queue.full());
+  queue.put(1);
+  queue.put(2, true);
+  queue.put(3, true, 30s);
+  queue.put(4, false);
+  queue.put(5, false, 30s);
+  queue.put_nowait(6);
+  EXPECT_FALSE(queue.empty());
+  EXPECT_TRUE(queue.full());
+  EXPECT_LT(time_of_error<Full>([&] { queue.put(7, false); }), timeout1);
+  EXPECT_LT(time_of_error<Full>([&] { queue.put(7, false, 30s); }), timeout1);
+  EXPECT_LT(time_of_error<Full>([&] { queue.put_nowait(7); }), timeout1);
+  EXPECT_GE(time_of_error<Full>([&] { queue.put(7, true, timeout1); }), timeout1);
+  may_start.set();
+  EXPECT_TRUE(may_continue.wait(30s));
+  EXPECT_TRUE(queue.empty());
+  EXPECT_FALSE(queue.full());
+  process.join();
+  EXPECT_EQ(process.exitcode(), 0);
+}
+
+void put_four(const Queue<int>& queue, const Event& may_start, const Event& may_continue) {
+  may_start.wait();
+  for (int i = 2; i < 6; ++i) queue.put(i);
+  may_continue.set();
+}
+
+TEST_P(TestQueue, test_get) {
+  const Queue<int> queue;
+  const Event may_start;
+  const Event may_continue;
+  Process process{put_four, queue, may_start, may_continue};
+  process.start();
+  EXPECT_TRUE(queue.empty());
+  may_start.set();
+  EXPECT_TRUE(may_continue.wait(30s));
+  EXPECT_FALSE(queue.empty());
+  EXPECT_EQ(queue.get(true), 2);
+  EXPECT_EQ(queue.get(true, 30s), 3);
+  EXPECT_EQ(queue.get(false), 4);
+  EXPECT_EQ(queue.get_nowait(), 5);
+  EXPECT_TRUE(queue.empty());
+  EXPECT_LT(time_of_error<Empty>([&] { queue.get(false); }), timeout1);
+  EXPECT_LT(time_of_error<Empty>([&] { queue.get_nowait(); }), timeout1);
+  EXPECT_LT(time_of_error<Empty>([&] { queue.get(false, 30s); }), timeout1);
+  EXPECT_GE(time_of_error<Empty>([&] { queue.get(true, timeout1); }), timeout1);
+  process.join();
+  EXPECT_EQ(process.exitcode(), 0);
+}
+
+TEST_P(TestQueue, test_qsize) {
+  const Queue<int> queue;
+  EXPECT_EQ(queue.qsize(), 0U);
+  queue.put(1);
+  EXPECT_EQ(queue.qsize(), 1U);
+  queue.put(5);
+  EXPECT_EQ(queue.qsize(), 2U);
+  queue.get();
+  EXPECT_EQ(queue.qsize(), 1U);
+  queue.get();
+  EXPECT_EQ(queue.qsize(), 0U);
+}
+
+void work(const JoinableQueue<std::optional<int>>& queue, const Queue<int>& done) {
+  while (const std::optional<int> item = queue.get()) {
+    done.put(*item);
+    queue.task_done();
+  }
+  queue.task_done();
+}
+
+TEST_P(TestQueue, test_task_done) {
+  const JoinableQueue<std::optional<int>> queue;
+  const Queue<int> done;
+  std::vector<Process> workers;
+  for (int i = 0; i < 4; ++i) workers.emplace_back(work, queue, done).start();
+  for (int i = 0; i < 10; ++i) queue.put(i);
+  queue.join();
+  EXPECT_EQ(done.qsize(), 10U);
+  for (int i = 0; i < 4; ++i) queue.put(std::nullopt);
+  for (const Process& worker : workers) {
+    worker.join();
+    EXPECT_EQ(worker.exitcode(), 0);
+  }
+  queue.join();
+  EXPECT_THROW(queue.task_done(), ValueError);
+}
+
+// Before main: no thread and no lock of a loader is needed. (adapted)
+const bool used_before_main = [] {
+  try {
+    const Queue<int> queue;
+    queue.put(1);
+    return false;
+  } catch (const AssertionError& error) {
+    return std::string(error.what()).find("Runtime") != std::string::npos;
+  }
+}();
+
+// There is no Runtime before main, and that is said at once instead of waiting for ever. Where there is one, as in what
+// a thread's first use of a static object initializes, a queue works.
+TEST_P(TestQueue, test_no_import_lock_contention) {
+  EXPECT_TRUE(used_before_main);
+  static const int item = [] {
+    const Queue<int> queue;
+    queue.put(7);
+    return queue.get(true, 3s);
+  }();
+  EXPECT_EQ(item, 7);
+}
+
+TEST_P(TestQueue, test_timeout) {
+  const Queue<int> queue;
+  EXPECT_GE(time_of_error<Empty>([&] { queue.get(true, 200ms); }), 200ms - tolerance);
+}
+
+struct Unencodable {
+  int number = 0;
+};
+
+}  // namespace
+
+template <>
+struct troupe::Codec<Unencodable> {
+  static void encode(const Unencodable& item, troupe::wire::Value::Builder out) {
+    if (item.number == 0) throw std::runtime_error("cannot be encoded");
+    out.setInt64(item.number);
+  }
+  static Unencodable decode(troupe::wire::Value::Reader in) { return {troupe::decode<int>(in)}; }
+};
+
+namespace {
+
+class SafeQueue : public Queue<Unencodable> {
+ public:
+  mutable std::vector<std::string> errors;
+
+ protected:
+  void on_queue_feeder_error(const std::exception_ptr& error, const Unencodable& item) const override {
+    try {
+      std::rethrow_exception(error);
+    } catch (const std::exception& thrown) {
+      errors.push_back(std::string(thrown.what()) + " " + std::to_string(item.number));
+    }
+  }
+};
+
+TEST_P(TestQueue, test_queue_feeder_on_queue_feeder_error) {
+  const SafeQueue queue;
+  queue.put({0});
+  queue.put({5});
+  EXPECT_EQ(queue.get(true, 30s).number, 5);
+  EXPECT_EQ(queue.errors, std::vector<std::string>{"cannot be encoded 0"});
+  EXPECT_TRUE(queue.empty());
+  const Queue<Unencodable> plain;
+  EXPECT_THROW(plain.put({0}), std::runtime_error);
+  plain.put({6});
+  EXPECT_EQ(plain.get(true, 30s).number, 6);
+}
+
+template <class AnyQueue>
+void expect_closed(const AnyQueue& queue) {
+  queue.close();
+  for (const auto& use : std::vector<std::function<void()>>{[&] { queue.put(1); }, [&] { queue.get(); }}) {
+    try {
+      use();
+      FAIL();
+    } catch (const ValueError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("is closed"));
+    }
+  }
+}
+
+TEST_P(TestQueue, test_closed_queue_put_get_exceptions) {
+  expect_closed(Queue<int>{});
+  expect_closed(JoinableQueue<int>{});
+}
+
+void put_empty_twice(const SimpleQueue<bool>& queue, const Event& may_start, const Event& may_continue) {
+  may_start.wait();
+  queue.put(queue.empty());
+  queue.put(queue.empty());
+  may_continue.set();
+}
+
+TEST_P(TestSimpleQueue, test_empty) {
+  const SimpleQueue<bool> queue;
+  const Event may_start;
+  const Event may_continue;
+  Process process{put_empty_twice, queue, may_start, may_continue};
+  process.start();
+  EXPECT_TRUE(queue.empty());
+  may_start.set();
+  EXPECT_TRUE(may_continue.wait(30s));
+  EXPECT_FALSE(queue.empty());
+  EXPECT_TRUE(queue.get());
+  EXPECT_FALSE(queue.get());
+  EXPECT_TRUE(queue.empty());
+  process.join();
+}
+
+TEST_P(TestSimpleQueue, test_close) {
+  const SimpleQueue<int> queue;
+  queue.close();
+  queue.close();
+}
+
+TEST_P(TestSimpleQueue, test_closed) {
+  const SimpleQueue<int> queue;
+  queue.close();
+  EXPECT_TRUE(queue.closed());
+  EXPECT_THROW(queue.put(1), OSError);
+  EXPECT_THROW(queue.get(), OSError);
+  EXPECT_THROW(static_cast<void>(queue.empty()), OSError);
+}
+
+// Waiting for items to be gone before the queue is closed is a misuse.
+TEST_P(TestQueue, rule_join_thread_before_close) {
+  const Queue<int> queue;
+  EXPECT_THROW(queue.join_thread(), AssertionError);
+  queue.cancel_join_thread();
+  queue.close();
+  EXPECT_NO_THROW(queue.join_thread());
+}
+
+TEST_P(TestQueue, rule_capacity_zero_or_negative_is_unbounded) {
+  for (const std::ptrdiff_t maxsize : {0, -1}) {
+    const Queue<int> queue{maxsize};
+    for (int i = 0; i < 10'000; ++i) queue.put_nowait(i);
+    EXPECT_FALSE(queue.full());
+    for (int i = 0; i < 10'000; ++i) EXPECT_EQ(queue.get_nowait(), i);
+  }
+}
+
+const auto methods = testing::Values(StartMethod::fork, StartMethod::spawn, StartMethod::forkserver);
+const auto method_name = [](const auto& method) { return std::string(to_string(method.param)); };
+INSTANTIATE_TEST_SUITE_P(P, TestQueue, methods, method_name);
+INSTANTIATE_TEST_SUITE_P(P, TestSimpleQueue, methods, method_name);
+
+}  // namespace

@@ -1,0 +1,215 @@
+// Queue: what comes out of it, in which order, how large it may be, and what becomes of it when processes are killed.
+
+#include <troupe/error.hpp>
+#include <troupe/pool.hpp>
+#include <troupe/process.hpp>
+#include <troupe/queue.hpp>
+
+#include "support/pools.hpp"
+#include "support/processes.hpp"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <csignal>
+#include <map>
+#include <string>
+#include <thread>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+using namespace troupe;
+using namespace troupe::test;
+
+TEST(Queue, HoldsWhatHasACodec) {
+  const Queue<std::map<std::string, std::vector<double>>> maps;
+  maps.put({{"a", {1, 2}}, {"b", {}}});
+  EXPECT_EQ(maps.get(), (std::map<std::string, std::vector<double>>{{"a", {1, 2}}, {"b", {}}}));
+  const Queue<> anything;
+  anything.put(Dynamic{std::string("text")});
+  EXPECT_EQ(anything.get().to_string(), Dynamic{std::string("text")}.to_string());
+}
+
+// An item may be larger than any buffer; the memory is used again.
+TEST(Queue, HoldsItemsOfAnySize) {
+  const Queue<std::string> queue;
+  for (int round = 0; round < 3; ++round) {
+    for (const std::size_t size : {0U, 1U, 5000U, 9000U, 70'000U, 3'000'000U, 40'000'000U})
+      queue.put(std::string(size, static_cast<char>('a' + round)));
+    for (const std::size_t size : {0U, 1U, 5000U, 9000U, 70'000U, 3'000'000U, 40'000'000U})
+      EXPECT_EQ(queue.get(), std::string(size, static_cast<char>('a' + round)));
+  }
+}
+
+// As many as come, beyond the first and the second piece of memory; then the queue works on in what it has.
+TEST(Queue, GrowsAndKeepsTheOrder) {
+  const Queue<int> queue;
+  for (int round = 0; round < 3; ++round) {
+    for (int i = 0; i < 60'000; ++i) queue.put(i);
+    EXPECT_EQ(queue.qsize(), 60'000U);
+    for (int i = 0; i < 60'000; ++i) ASSERT_EQ(queue.get(), i);
+    EXPECT_THROW(queue.get_nowait(), Empty);
+  }
+}
+
+void produce(const Queue<std::pair<int, int>>& queue, int producer, int count) {
+  for (int i = 0; i < count; ++i) queue.put({producer, i});
+}
+
+void consume(const Queue<std::pair<int, int>>& in, const Queue<std::pair<int, int>>& out) {
+  for (;;) {
+    const auto item = in.get();
+    out.put(item);
+    if (item.first < 0) return;
+  }
+}
+
+// Several put, several get, through a queue that is nearly always full: everything once, each producer's in order.
+TEST(Queue, DeliversOnceAndInOrderOfEachProducer) {
+  const Queue<std::pair<int, int>> in{16};
+  const Queue<std::pair<int, int>> out;
+  constexpr int num = 3;
+  constexpr int count = 2000;
+  std::vector<Process> producers;
+  std::vector<Process> consumers;
+  for (int i = 0; i < num; ++i) {
+    producers.emplace_back(produce, in, i, count).start();
+    consumers.emplace_back(consume, in, out).start();
+  }
+  for (const Process& producer : producers) producer.join();
+  for (int i = 0; i < num; ++i) in.put({-1, i});
+  std::map<int, std::vector<bool>> seen;
+  int ends = 0;
+  while (ends < num) {
+    const auto [producer, number] = out.get(true, 20s);
+    if (producer < 0) {
+      ++ends;
+      continue;
+    }
+    auto& numbers = seen[producer];
+    numbers.resize(count);
+    EXPECT_FALSE(numbers[static_cast<std::size_t>(number)]) << "twice";
+    numbers[static_cast<std::size_t>(number)] = true;
+  }
+  for (int i = 0; i < num; ++i) EXPECT_EQ(seen[i], std::vector<bool>(count, true));
+  for (const Process& consumer : consumers) consumer.join();
+}
+
+// What a process has put is there, also when that process is not.
+TEST(Queue, KeepsWhatAKilledProcessHasPut) {
+  const Queue<std::string> queue;
+  auto [mine, theirs] = make_line();
+  Process process{[](const Queue<std::string>& out, const FileDescriptor& line) {
+                    for (int i = 0; i < 100; ++i) out.put(std::string(20'000, 'x'));
+                    send_text(line, "done");
+                    receive_text(line);
+                  },
+                  queue, std::move(theirs)};
+  process.start();
+  EXPECT_EQ(receive_text(mine), "done");
+  process.kill();
+  process.join();
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(queue.get(true, 20s).size(), 20'000U);
+}
+
+// A queue that its maker gives away lives on.
+TEST(Queue, OutlivesItsMaker) {
+  const Queue<Queue<int>> queues;
+  Process process{[](const Queue<Queue<int>>& out) {
+                    const Queue<int> inner;
+                    inner.put(42);
+                    out.put(inner);
+                  },
+                  queues};
+  process.start();
+  process.join();
+  const Queue<int> inner = queues.get(true, 20s);
+  EXPECT_EQ(inner.get(true, 20s), 42);
+  inner.put(43);
+  EXPECT_EQ(inner.get(true, 20s), 43);
+}
+
+TEST(Queue, IsAnArgumentAndAResultOfTasks) {
+  const Queue<int> queue;
+  Pool pool{2};
+  const auto put = [](const Queue<int>& out, int x) {
+    out.put(x);
+    return out;
+  };
+  EXPECT_TRUE(pool.apply(put, queue, 1) == queue);
+  std::vector<AsyncResult<Queue<int>>> results;
+  for (int i = 2; i <= 10; ++i) results.push_back(pool.apply_async(put, queue, i));
+  int sum = 0;
+  for (int i = 0; i < 10; ++i) sum += queue.get(true, 20s);
+  EXPECT_EQ(sum, 55);
+  pool.close();
+  pool.join();
+}
+
+TEST(Queue, JoinWaitsForWhatIsNotDone) {
+  const JoinableQueue<int> queue;
+  EXPECT_TRUE(queue.join(0s));
+  queue.put(1);
+  queue.put(2);
+  EXPECT_FALSE(queue.join(20ms));
+  queue.get();
+  queue.task_done();
+  EXPECT_FALSE(queue.join(0s));
+  std::jthread other{[&] {
+    queue.get();
+    queue.task_done();
+  }};
+  EXPECT_TRUE(queue.join(20s));
+}
+
+void put_for_ever(const Queue<int>& queue) {
+  for (int i = 0;; ++i) queue.put(i);
+}
+void get_for_ever(const Queue<int>& queue) {
+  for (;;) queue.get();
+}
+
+// Killed at random, while it puts or gets: the others go on, and what comes out is what went in, once and in order.
+class QueueKills : public testing::TestWithParam<bool> {};
+
+TEST_P(QueueKills, HoldNobodyUp) {
+  const bool kill_producers = GetParam();
+  const Queue<int> queue{64};
+  for (int round = 0; round < 40; ++round) {
+    Process victim = kill_producers ? Process{put_for_ever, queue} : Process{get_for_ever, queue};
+    victim.start();
+    int expected = 0;
+    const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds{500 + 100 * round};
+    for (bool killed = false;;) {
+      if (!killed && std::chrono::steady_clock::now() > end) {
+        victim.kill();
+        killed = true;
+        victim.join();
+      }
+      if (kill_producers) {
+        const auto item = queue.try_get();
+        if (!item && killed) break;
+        if (item) {
+          ASSERT_EQ(*item, expected++);
+        }
+      } else {
+        if (killed) break;
+        queue.put(expected++, true, 20s);
+      }
+    }
+    while (queue.try_get()) {
+    }
+    EXPECT_EQ(queue.qsize(), 0U);
+    queue.put(1, true, 20s);
+    EXPECT_EQ(queue.get(true, 20s), 1);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(P, QueueKills, testing::Bool(),
+                         [](const auto& who) { return who.param ? "OfProducers" : "OfConsumers"; });
+
+}  // namespace
