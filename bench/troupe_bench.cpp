@@ -10,6 +10,7 @@
 
 #include "figure.hpp"
 #include "proc_figures.hpp"
+#include "queue_rows.hpp"
 #include "sync_rows.hpp"
 
 #include <atomic>
@@ -286,6 +287,10 @@ constexpr bench::Row rows[] = {
     {"semaphore_uncontended", "ns", bench::semaphore_uncontended},
     {"event_wake", "us", bench::event_wake},
     {"barrier_2", "us", bench::barrier_2},
+    {"queue_rtt", "us", bench::queue_rtt},
+    {"queue_throughput", "items/s", bench::queue_throughput},
+    {"queue_throughput_4x4", "items/s", bench::queue_throughput_4x4},
+    {"queue_1mib", "GB/s", bench::queue_1mib},
     {"pool_idle_cpu", "% of a core", pool_idle_cpu},
     {"worker_private_memory", "MiB", worker_private_memory},
     {"queued_task_memory", "B/task", queued_task_memory},

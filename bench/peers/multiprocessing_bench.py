@@ -204,6 +204,86 @@ def barrier_2():
     return result, "us"
 
 
+def give_back(there, back):
+    for item in iter(there.get, None):
+        back.put(item)
+
+
+def queue_rtt():
+    there, back, count = mp.Queue(), mp.Queue(), 1000
+    process = mp.Process(target=give_back, args=(there, back))
+    process.start()
+
+    def batch():
+        for i in range(count):
+            there.put(i)
+            assert back.get() == i
+    result = 1e6 / rate(count, batch)
+    there.put(None)
+    process.join()
+    return result, "us"
+
+
+def put_many(queue, count):
+    for i in range(count):
+        queue.put(i)
+
+
+def get_all(queue, counts):
+    counts.put(sum(1 for _ in iter(queue.get, None)))
+
+
+def queue_rate(num, count):
+    def batch():
+        queue, counts = mp.Queue(10000), mp.Queue()
+        consumers = [mp.Process(target=get_all, args=(queue, counts)) for _ in range(num)]
+        producers = [mp.Process(target=put_many, args=(queue, count)) for _ in range(num)]
+        for process in consumers + producers:
+            process.start()
+        for process in producers:
+            process.join()
+        for _ in range(num):
+            queue.put(None)
+        assert sum(counts.get() for _ in range(num)) == num * count
+        for process in consumers:
+            process.join()
+    return rate(num * count, batch), "items/s"
+
+
+def queue_throughput():
+    return queue_rate(1, 50000)
+
+
+def queue_throughput_4x4():
+    return queue_rate(4, 10000)
+
+
+def take_items(queue, sizes, count):
+    while True:
+        items = 0
+        for _ in range(count):
+            item = queue.get()
+            if not item:
+                return
+            items += len(item)
+        sizes.put(items)
+
+
+def queue_1mib():
+    queue, sizes, count, item = mp.Queue(8), mp.Queue(), 100, b"x" * (1 << 20)
+    process = mp.Process(target=take_items, args=(queue, sizes, count))
+    process.start()
+
+    def batch():
+        for _ in range(count):
+            queue.put(item)
+        assert sizes.get() == count * len(item)
+    result = rate(count, batch) * len(item) / 1e9
+    queue.put(b"")
+    process.join()
+    return result, "GB/s"
+
+
 def cpu_nanoseconds(pids):
     """Processor time of all threads of these processes."""
     total = 0
@@ -258,7 +338,7 @@ def main():
     row = sys.argv[1]
     measure = globals().get(row)
     if not (row.startswith(("pool_", "thread_", "process_", "worker_", "queued_", "lock_", "semaphore_",
-                            "event_", "barrier_")) and callable(measure)):
+                            "event_", "barrier_", "queue_")) and callable(measure)):
         print("{}")
         return
     value, unit = measure()

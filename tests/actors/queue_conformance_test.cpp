@@ -1,14 +1,12 @@
-// The cases of CPython's suite for queues, between processes of every start method.
+// The cases of CPython's suite for queues, between processes of every start method and between threads.
 
-#include <troupe/context.hpp>
+#include <troupe/dummy.hpp>
 #include <troupe/error.hpp>
 #include <troupe/event.hpp>
 #include <troupe/process.hpp>
 #include <troupe/queue.hpp>
-#include <troupe/start_method.hpp>
 
-#include "support/pools.hpp"
-#include "support/processes.hpp"
+#include "support/sync_flavours.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -31,11 +29,6 @@ using testing::HasSubstr;
 constexpr auto timeout1 = 100ms;
 constexpr auto tolerance = 100ms;
 
-class EveryMethod : public testing::TestWithParam<StartMethod> {
- protected:
-  void SetUp() override { set_start_method(GetParam(), true); }
-  void TearDown() override { set_start_method(std::nullopt, true); }
-};
 class TestQueue : public EveryMethod {};
 class TestSimpleQueue : public EveryMethod {};
 
@@ -47,18 +40,20 @@ steady_clock::duration time_of_error(Code code) {
   return steady_clock::now() - before;
 }
 
-void take_six(const Queue<int>& queue, const Event& may_start, const Event& may_continue) {
+template <class F>
+void take_six(const typename F::template Queue<int>& queue, const typename F::Event& may_start,
+              const typename F::Event& may_continue) {
   may_start.wait();
   for (int i = 0; i < 6; ++i) queue.get();
   may_continue.set();
 }
 
-TEST_P(TestQueue, test_put) {
-  const Queue<int> queue{6};
-  const Event may_start;
-  const Event may_continue;
-  Process process{take_six, queue, may_start, may_continue};
-  process.start();
+template <class F>
+void test_put() {
+  const typename F::template Queue<int> queue{6};
+  const typename F::Event may_start;
+  const typename F::Event may_continue;
+  auto process = start<F>(take_six<F>, queue, may_start, may_continue);
   EXPECT_TRUE(queue.empty());
   EXPECT_FALSE(queue.full());
   queue.put(1);
@@ -80,19 +75,22 @@ TEST_P(TestQueue, test_put) {
   process.join();
   EXPECT_EQ(process.exitcode(), 0);
 }
+TROUPE_TEST_BOTH_FLAVOURS(TestQueue, test_put)
 
-void put_four(const Queue<int>& queue, const Event& may_start, const Event& may_continue) {
+template <class F>
+void put_four(const typename F::template Queue<int>& queue, const typename F::Event& may_start,
+              const typename F::Event& may_continue) {
   may_start.wait();
   for (int i = 2; i < 6; ++i) queue.put(i);
   may_continue.set();
 }
 
-TEST_P(TestQueue, test_get) {
-  const Queue<int> queue;
-  const Event may_start;
-  const Event may_continue;
-  Process process{put_four, queue, may_start, may_continue};
-  process.start();
+template <class F>
+void test_get() {
+  const typename F::template Queue<int> queue;
+  const typename F::Event may_start;
+  const typename F::Event may_continue;
+  auto process = start<F>(put_four<F>, queue, may_start, may_continue);
   EXPECT_TRUE(queue.empty());
   may_start.set();
   EXPECT_TRUE(may_continue.wait(30s));
@@ -109,9 +107,11 @@ TEST_P(TestQueue, test_get) {
   process.join();
   EXPECT_EQ(process.exitcode(), 0);
 }
+TROUPE_TEST_BOTH_FLAVOURS(TestQueue, test_get)
 
-TEST_P(TestQueue, test_qsize) {
-  const Queue<int> queue;
+template <class F>
+void test_qsize() {
+  const typename F::template Queue<int> queue;
   EXPECT_EQ(queue.qsize(), 0U);
   queue.put(1);
   EXPECT_EQ(queue.qsize(), 1U);
@@ -122,8 +122,11 @@ TEST_P(TestQueue, test_qsize) {
   queue.get();
   EXPECT_EQ(queue.qsize(), 0U);
 }
+TROUPE_TEST_BOTH_FLAVOURS(TestQueue, test_qsize)
 
-void work(const JoinableQueue<std::optional<int>>& queue, const Queue<int>& done) {
+template <class F>
+void work(const typename F::template JoinableQueue<std::optional<int>>& queue,
+          const typename F::template Queue<int>& done) {
   while (const std::optional<int> item = queue.get()) {
     done.put(*item);
     queue.task_done();
@@ -131,22 +134,21 @@ void work(const JoinableQueue<std::optional<int>>& queue, const Queue<int>& done
   queue.task_done();
 }
 
-TEST_P(TestQueue, test_task_done) {
-  const JoinableQueue<std::optional<int>> queue;
-  const Queue<int> done;
-  std::vector<Process> workers;
-  for (int i = 0; i < 4; ++i) workers.emplace_back(work, queue, done).start();
+template <class F>
+void test_task_done() {
+  const typename F::template JoinableQueue<std::optional<int>> queue;
+  const typename F::template Queue<int> done;
+  std::vector<typename F::Process> workers;
+  for (int i = 0; i < 4; ++i) workers.push_back(start<F>(work<F>, queue, done));
   for (int i = 0; i < 10; ++i) queue.put(i);
   queue.join();
   EXPECT_EQ(done.qsize(), 10U);
   for (int i = 0; i < 4; ++i) queue.put(std::nullopt);
-  for (const Process& worker : workers) {
-    worker.join();
-    EXPECT_EQ(worker.exitcode(), 0);
-  }
+  expect_all_end(workers);
   queue.join();
   EXPECT_THROW(queue.task_done(), ValueError);
 }
+TROUPE_TEST_BOTH_FLAVOURS(TestQueue, test_task_done)
 
 // Before main: no thread and no lock of a loader is needed. (adapted)
 const bool used_before_main = [] {
@@ -171,10 +173,12 @@ TEST_P(TestQueue, test_no_import_lock_contention) {
   EXPECT_EQ(item, 7);
 }
 
-TEST_P(TestQueue, test_timeout) {
-  const Queue<int> queue;
+template <class F>
+void test_timeout() {
+  const typename F::template Queue<int> queue;
   EXPECT_GE(time_of_error<Empty>([&] { queue.get(true, 200ms); }), 200ms - tolerance);
 }
+TROUPE_TEST_BOTH_FLAVOURS(TestQueue, test_timeout)
 
 struct Unencodable {
   int number = 0;
@@ -233,10 +237,12 @@ void expect_closed(const AnyQueue& queue) {
   }
 }
 
-TEST_P(TestQueue, test_closed_queue_put_get_exceptions) {
-  expect_closed(Queue<int>{});
-  expect_closed(JoinableQueue<int>{});
+template <class F>
+void test_closed_queue_put_get_exceptions() {
+  expect_closed(typename F::template Queue<int>{});
+  expect_closed(typename F::template JoinableQueue<int>{});
 }
+TROUPE_TEST_BOTH_FLAVOURS(TestQueue, test_closed_queue_put_get_exceptions)
 
 void put_empty_twice(const SimpleQueue<bool>& queue, const Event& may_start, const Event& may_continue) {
   may_start.wait();
@@ -277,26 +283,28 @@ TEST_P(TestSimpleQueue, test_closed) {
 }
 
 // Waiting for items to be gone before the queue is closed is a misuse.
-TEST_P(TestQueue, rule_join_thread_before_close) {
-  const Queue<int> queue;
+template <class F>
+void rule_join_thread_before_close() {
+  const typename F::template Queue<int> queue;
   EXPECT_THROW(queue.join_thread(), AssertionError);
   queue.cancel_join_thread();
   queue.close();
   EXPECT_NO_THROW(queue.join_thread());
 }
+TROUPE_TEST_BOTH_FLAVOURS(TestQueue, rule_join_thread_before_close)
 
-TEST_P(TestQueue, rule_capacity_zero_or_negative_is_unbounded) {
+template <class F>
+void rule_capacity_zero_or_negative_is_unbounded() {
   for (const std::ptrdiff_t maxsize : {0, -1}) {
-    const Queue<int> queue{maxsize};
+    const typename F::template Queue<int> queue{maxsize};
     for (int i = 0; i < 10'000; ++i) queue.put_nowait(i);
     EXPECT_FALSE(queue.full());
     for (int i = 0; i < 10'000; ++i) EXPECT_EQ(queue.get_nowait(), i);
   }
 }
+TROUPE_TEST_BOTH_FLAVOURS(TestQueue, rule_capacity_zero_or_negative_is_unbounded)
 
-const auto methods = testing::Values(StartMethod::fork, StartMethod::spawn, StartMethod::forkserver);
-const auto method_name = [](const auto& method) { return std::string(to_string(method.param)); };
-INSTANTIATE_TEST_SUITE_P(P, TestQueue, methods, method_name);
-INSTANTIATE_TEST_SUITE_P(P, TestSimpleQueue, methods, method_name);
+TROUPE_TEST_EVERY_METHOD(TestQueue);
+TROUPE_TEST_EVERY_METHOD(TestSimpleQueue);
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <troupe/dummy.hpp>
 #include <troupe/error.hpp>
 #include <troupe/process.hpp>
+#include <troupe/queue.hpp>
 
 #include "processes.hpp"
 
@@ -27,6 +28,10 @@ struct Processes {
   using Event = troupe::Event;
   using Condition = troupe::Condition;
   using Barrier = troupe::Barrier;
+  template <class T>
+  using Queue = troupe::Queue<T>;
+  template <class T>
+  using JoinableQueue = troupe::JoinableQueue<T>;
   using Process = troupe::Process;
   using TooManyReleases = ValueError;
   using NotHeld = AssertionError;
@@ -41,6 +46,10 @@ struct Threads {
   using Event = dummy::Event;
   using Condition = dummy::Condition;
   using Barrier = dummy::Barrier;
+  template <class T>
+  using Queue = dummy::Queue<T>;
+  template <class T>
+  using JoinableQueue = dummy::JoinableQueue<T>;
   using Process = dummy::Process;
   using TooManyReleases = RuntimeError;
   using NotHeld = RuntimeError;
