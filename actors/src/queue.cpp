@@ -12,7 +12,7 @@ namespace troupe::detail {
 
 namespace {
 
-constexpr const char* kinds[] = {"queue", "joinable queue", "simple queue"};
+constexpr const char* kinds[] = {"queue", "joinable queue", "simple queue", "joinable queue with leases"};
 
 /// Large parts of an item; given back unless the queue has them.
 struct OutgoingSegments {
@@ -40,6 +40,8 @@ wire::Value::Reader ReceivedMessage::value() {
   return guard_reading([&] { return reader_->root<wire::Value>(); });
 }
 
+unsigned ReceivedMessage::deliveries() const noexcept { return item_->deliveries; }
+
 QueueHandle::QueueHandle(std::ptrdiff_t maxsize, QueueKind kind)
     : memory_(QueueMemory::make(maxsize > 0 ? static_cast<std::uint64_t>(maxsize) : 0, kind)) {}
 
@@ -60,7 +62,9 @@ std::size_t QueueHandle::size() const noexcept { return memory_->size(); }
 bool QueueHandle::is_full() const noexcept { return memory_->is_full(); }
 
 void QueueHandle::task_done() const {
-  if (!memory_->task_done()) throw ValueError("task_done() was called more often than there were items put");
+  if (memory_->task_done()) return;
+  if (memory_->kind() == QueueKind::leasing) throw ValueError("task_done() was called by a process that has no item");
+  throw ValueError("task_done() was called more often than there were items put");
 }
 
 bool QueueHandle::join(Deadline deadline) const { return memory_->wait_done(deadline); }
@@ -87,7 +91,11 @@ void QueueHandle::fail_empty() { throw Empty("the queue was empty"); }
 void QueueHandle::encode(wire::Value::Builder out) const { memory_->cell().encode(out, name_of(memory_->kind())); }
 
 QueueHandle QueueHandle::decode(wire::Value::Reader in, QueueKind kind) {
-  return QueueHandle{QueueMemory::open(CellHandle::decode(in, name_of(kind), {CellKind::queue}))};
+  const QueueKind found = in.isHandle() && in.getHandle().getKind() == name_of(QueueKind::leasing) &&
+                                  kind == QueueKind::joinable
+                              ? QueueKind::leasing
+                              : kind;
+  return QueueHandle{QueueMemory::open(CellHandle::decode(in, name_of(found), {CellKind::queue}))};
 }
 
 }  // namespace troupe::detail

@@ -89,7 +89,7 @@ MessageArena& MessageArena::instance() {
 }
 
 QueueItem::~QueueItem() {
-  if (arena)
+  if (arena && !is_leased)
     for (const SegmentRef& segment : segments) arena->release(segment.ticket);
 }
 
@@ -126,7 +126,9 @@ QueueMemory::QueueMemory(CellHandle cell, Ticket ticket, FileDescriptor file)
       file_(std::move(file)),
       header_map_(file_.get(), 0, header_bytes, Mapping::Access::read_write, "a queue"),
       header_(*reinterpret_cast<QueueHeader*>(header_map_.data())),
-      kind_(static_cast<QueueKind>(cell_.head().options.load())) {}
+      kind_(static_cast<QueueKind>(cell_.head().options.load())) {
+  if (kind_ == QueueKind::leasing) leases_.emplace(file_.get(), region_offset(QueueHeader::num_regions));
+}
 
 QueueMemory::~QueueMemory() {
   {
@@ -147,7 +149,7 @@ std::shared_ptr<QueueMemory> QueueMemory::make(std::uint64_t capacity, QueueKind
   CellHandle cell = CellHandle::make(CellKind::queue, QueueCell::num_lines);
   cell.head().options = static_cast<std::uint32_t>(kind);
   FileDescriptor file =
-      create_memory_file("troupe-queue", region_offset(QueueHeader::num_regions));
+      create_memory_file("troupe-queue", region_offset(QueueHeader::num_regions) + QueueLeases::bytes);
   const Ticket ticket = new_ticket();
   const int number = file.get();
   store::hold(ticket, {&number, 1});
@@ -294,11 +296,16 @@ bool QueueMemory::has_item() noexcept {
   }
 }
 
-// With the get lock.
+// Whether a process has died since somebody looked after what it had taken.
+bool QueueMemory::has_orphans() const noexcept {
+  return leases_ && shared().num_deaths.load() != header_.num_deaths_seen.load();
+}
+
+// With the get lock: until there is an item, or somebody may have left one.
 bool QueueMemory::wait_for_item(Deadline deadline) noexcept {
   thread_local SpinWait spin;
   Bell bell{&shared().put.bell};
-  const auto found = [this] { return has_item(); };
+  const auto found = [this] { return has_item() || has_orphans(); };
   if (found()) return true;
   if (is_over(deadline)) return false;
   if (spin(found)) return true;
@@ -311,6 +318,36 @@ bool QueueMemory::wait_for_item(Deadline deadline) noexcept {
   return found();
 }
 
+// Reads the message at the beginning of `memory`; its size there. Errors: OSError when there is none.
+std::size_t QueueMemory::read(std::span<const std::byte> memory, QueueFrame& frame, QueueItem& item) {
+  std::memcpy(&frame, memory.data(), sizeof frame);
+  const std::size_t bytes = bytes_of(frame.num_words, frame.num_segments);
+  if (bytes > memory.size()) throw OSError(EIO, "the memory of a queue is damaged");
+  const std::byte* place = memory.data() + sizeof frame;
+  item.segments.resize(frame.num_segments);
+  std::memcpy(item.segments.data(), place, frame.num_segments * sizeof(SegmentRef));
+  item.words.resize(frame.num_words);
+  std::memcpy(item.words.data(), place + frame.num_segments * sizeof(SegmentRef),
+              frame.num_words * sizeof(std::uint64_t));
+  return bytes;
+}
+
+// With the get lock: takes an item that a process which has died had taken. False: there is none.
+bool QueueMemory::take_over(QueueItem& item, Ticket& arena) {
+  if (!has_orphans()) return false;
+  const std::uint32_t num_deaths = shared().num_deaths.load();
+  const Lease* lease = leases_->take_over(header_.gets.count.load());
+  if (lease == nullptr) {
+    header_.num_deaths_seen.store(num_deaths);
+    return false;
+  }
+  QueueFrame frame{};
+  read(leases_->message_of(*lease), frame, item);
+  item.deliveries = lease->deliveries;
+  arena = frame.arena;
+  return true;
+}
+
 // With the get lock, and there is an item.
 void QueueMemory::take(QueueItem& item, Ticket& arena) {
   const std::size_t region = header_.gets.region.load(std::memory_order_relaxed);
@@ -318,17 +355,9 @@ void QueueMemory::take(QueueItem& item, Ticket& arena) {
   const std::uint64_t head = positions.head.load(std::memory_order_relaxed);
   const std::byte* place = region_data(region) + head % region_bytes(region);
   QueueFrame frame{};
-  std::memcpy(&frame, place, sizeof frame);
-  place += sizeof frame;
-  const std::size_t bytes = bytes_of(frame.num_words, frame.num_segments);
-  if (bytes > positions.tail.load(std::memory_order_acquire) - head)
-    throw OSError(EIO, "the memory of a queue is damaged");
-  item.segments.resize(frame.num_segments);
-  std::memcpy(item.segments.data(), place, frame.num_segments * sizeof(SegmentRef));
-  item.words.resize(frame.num_words);
-  std::memcpy(item.words.data(), place + frame.num_segments * sizeof(SegmentRef),
-              frame.num_words * sizeof(std::uint64_t));
+  const std::size_t bytes = read({place, positions.tail.load(std::memory_order_acquire) - head}, frame, item);
   arena = frame.arena;
+  if (leases_) leases_->keep(frame.number, {place, bytes});
   positions.head.store(head + bytes, std::memory_order_release);  // from here on the item is out
   header_.gets.count.store(frame.number, std::memory_order_release);
   positions.released.store(head + bytes, std::memory_order_release);
@@ -336,16 +365,19 @@ void QueueMemory::take(QueueItem& item, Ticket& arena) {
 
 bool QueueMemory::get(QueueItem& item, Deadline deadline) {
   const bool at_once_only = is_over(deadline);
-  if (at_once_only && size() == 0) return false;
   Ticket arena = 0;
-  {
-    QueueCell& cell = shared();
-    const Guard guard{*this, cell.get.lock, &QueueMemory::settle_gets,
+  for (bool taken = false; !taken;) {
+    if (at_once_only && size() == 0 && !has_orphans()) return false;
+    const Guard guard{*this, shared().get.lock, &QueueMemory::settle_gets,
                       at_once_only ? deadline_after(shortly) : deadline};
     if (!guard || !wait_for_item(deadline)) return false;
+    taken = take_over(item, arena);
+    if (taken || !has_item()) continue;
     take(item, arena);
+    taken = true;
   }
   Bell{&shared().get.bell}.ring();
+  item.is_leased = leases_.has_value();
   if (!item.segments.empty()) item.arena = arena_view(arena);
   return true;
 }
@@ -380,21 +412,46 @@ std::size_t QueueMemory::size() const noexcept {
 bool QueueMemory::is_full() const noexcept { return header_.capacity != 0 && size() >= header_.capacity; }
 
 // Items that are out were put, whether or not that was counted already.
-bool QueueMemory::task_done() noexcept {
+bool QueueMemory::count_done() noexcept {
   std::uint64_t done = header_.done.load();
   do {
     if (done >= std::max(header_.puts.count.load(), header_.gets.count.load())) return false;
   } while (!header_.done.compare_exchange_weak(done, done + 1));
-  header_.num_done_low.store(static_cast<std::uint32_t>(done + 1));
-  if (done + 1 >= header_.puts.count.load()) futex_wake(&header_.num_done_low, INT_MAX);
   return true;
+}
+
+// The large parts of a leased item are given back only now: who takes it over needs them as well.
+bool QueueMemory::end_lease() {
+  while (Lease* lease = leases_->oldest_taken()) {
+    QueueFrame frame{};
+    QueueItem item;
+    read(leases_->message_of(*lease), frame, item);
+    if (!QueueLeases::end(*lease)) continue;
+    if (!item.segments.empty()) item.arena = arena_view(frame.arena);
+    return true;
+  }
+  return false;
+}
+
+bool QueueMemory::task_done() {
+  if (leases_ ? !end_lease() : !count_done()) return false;
+  header_.num_done_low.fetch_add(1);
+  if (is_all_done()) futex_wake(&header_.num_done_low, INT_MAX);
+  return true;
+}
+
+// An item that was put is in the queue, or it is taken, or it is done.
+bool QueueMemory::is_all_done() const noexcept {
+  if (leases_) return size() == 0 && leases_->size() == 0;
+  return header_.done.load() >= header_.puts.count.load();
 }
 
 bool QueueMemory::wait_done(Deadline deadline) {
   for (;;) {
-    if (shared().put.lock.is_abandoned()) const Guard counts{*this, shared().put.lock, &QueueMemory::settle_puts, deadline};
+    if (shared().put.lock.is_abandoned())
+      const Guard counts{*this, shared().put.lock, &QueueMemory::settle_puts, deadline};
     const std::uint32_t seen = header_.num_done_low.load();
-    if (header_.done.load() >= header_.puts.count.load()) return true;
+    if (is_all_done()) return true;
     if (is_over(deadline)) return false;
     futex_wait(&header_.num_done_low, seen, std::min(deadline, deadline_after(look_interval)));
   }

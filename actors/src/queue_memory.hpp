@@ -20,6 +20,8 @@
 #include <troupe/store.hpp>
 #include <troupe/sync_slab.hpp>
 
+#include "queue_leases.hpp"
+
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -28,6 +30,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -62,6 +65,7 @@ struct QueueHeader {
   };
   Side puts;
   Side gets;
+  alignas(64) std::atomic<std::uint32_t> num_deaths_seen;  // of a leasing queue: QueueCell::num_deaths that was looked into
   alignas(64) std::atomic<std::uint64_t> done;  // of a joinable queue: items that somebody has said to be done
   std::atomic<std::uint32_t> num_done_low;      // changes with `done`, for who sleeps until all are
   std::array<QueueRegion, num_regions> regions;
@@ -76,6 +80,8 @@ class QueueItem {
   ~QueueItem();
 
   std::vector<std::uint64_t> words;
+  unsigned deliveries = 1;
+  bool is_leased = false;  // its large parts are needed until it is done
   std::vector<SegmentRef> segments;
   std::shared_ptr<ArenaView> arena;
 };
@@ -106,7 +112,7 @@ class QueueMemory {
   const CellHandle& cell() const noexcept { return cell_; }
 
   /// One item is done. False: more than were put.
-  [[nodiscard]] bool task_done() noexcept;
+  [[nodiscard]] bool task_done();
   /// Waits until all items are done; false: they were not until `deadline`. Blocks.
   [[nodiscard]] bool wait_done(Deadline deadline);
   /// In a process that was just forked: threads that held the mutex of this queue did not come along.
@@ -125,7 +131,13 @@ class QueueMemory {
   void write(std::span<const std::uint64_t> words, std::span<const SegmentRef> segments);
   bool wait_for_item(Deadline deadline) noexcept;
   bool has_item() noexcept;
+  bool has_orphans() const noexcept;
+  bool is_all_done() const noexcept;
+  bool count_done() noexcept;
+  bool end_lease();
+  bool take_over(QueueItem& item, Ticket& arena);
   void take(QueueItem& item, Ticket& arena);
+  static std::size_t read(std::span<const std::byte> memory, QueueFrame& frame, QueueItem& item);
   void settle_puts();
   void settle_gets();
   std::shared_ptr<ArenaView> arena_view(Ticket ticket);
@@ -136,6 +148,7 @@ class QueueMemory {
   Mapping header_map_;
   QueueHeader& header_;
   QueueKind kind_;
+  std::optional<QueueLeases> leases_;
 
   std::array<std::atomic<std::byte*>, QueueHeader::num_regions> region_data_{};  // null: not mapped yet
   std::mutex mutex_;

@@ -166,6 +166,64 @@ TEST(Queue, JoinWaitsForWhatIsNotDone) {
   EXPECT_TRUE(queue.join(20s));
 }
 
+// With leases, what a killed process has got and not done is given to somebody else, who is told.
+TEST(Queue, LeasesGiveWhatAKilledProcessHadToAnother) {
+  const JoinableQueue<std::string> queue{0, {.lease = true}};
+  const std::string large(3'000'000, 'x');
+  queue.put("small");
+  queue.put(large);
+  queue.put("later");
+  for (unsigned deliveries = 1; deliveries <= 3; ++deliveries) {
+    auto [mine, theirs] = make_line();
+    Process process{[](const JoinableQueue<std::string>& in, const FileDescriptor& line) {
+                      for (int i = 0; i < 2; ++i) {
+                        const auto delivery = in.get_delivery(20s);
+                        send_text(line, delivery.item.substr(0, 5) + std::to_string(delivery.deliveries));
+                      }
+                      receive_text(line);
+                    },
+                    queue, std::move(theirs)};
+    process.start();
+    EXPECT_EQ(receive_text(mine), "small" + std::to_string(deliveries));
+    EXPECT_EQ(receive_text(mine), "xxxxx" + std::to_string(deliveries));
+    EXPECT_FALSE(queue.join(0s));
+    process.kill();
+    process.join();
+  }
+  const auto small = queue.get_delivery(20s);
+  EXPECT_EQ(small.item, "small");
+  EXPECT_EQ(small.deliveries, 4U);
+  EXPECT_TRUE(queue.get_delivery(20s).item == large);
+  EXPECT_EQ(queue.get_delivery(20s).deliveries, 1U);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_FALSE(queue.join(0s));
+    queue.task_done();
+  }
+  EXPECT_TRUE(queue.join(0s));
+  EXPECT_THROW(queue.task_done(), ValueError);
+}
+
+// Who waits for an item already hears of the death.
+TEST(Queue, LeasesWakeWhoWaits) {
+  const JoinableQueue<int> queue{0, {.lease = true}};
+  auto [mine, theirs] = make_line();
+  Process process{[](const JoinableQueue<int>& in, const FileDescriptor& line) {
+                    send_text(line, std::to_string(in.get()));
+                    receive_text(line);
+                  },
+                  queue, std::move(theirs)};
+  process.start();
+  queue.put(7);
+  EXPECT_EQ(receive_text(mine), "7");
+  std::jthread waiter{[&] {
+    EXPECT_EQ(queue.get(true, 20s), 7);
+    queue.task_done();
+  }};
+  process.kill();
+  EXPECT_TRUE(queue.join(20s));
+  process.join();
+}
+
 void put_for_ever(const Queue<int>& queue) {
   for (int i = 0;; ++i) queue.put(i);
 }

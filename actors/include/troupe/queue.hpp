@@ -28,6 +28,13 @@
 
 namespace troupe {
 
+/// An item, and how often it was given to somebody, this time included.
+template <class T>
+struct Delivery {
+  T item;
+  unsigned deliveries = 1;
+};
+
 /// A queue of items of type T, which is any type with a codec; Dynamic takes what others put as anything. A queue can be
 /// an argument of processes and tasks, be stored and passed on; copies are the same queue. Thread: any.
 /// All functions are const, because it is what the queue names that changes.
@@ -89,6 +96,11 @@ class Queue {
   Queue(std::ptrdiff_t maxsize, detail::QueueKind kind) : queue_(maxsize, kind) {}
   explicit Queue(detail::QueueHandle queue) noexcept : queue_(std::move(queue)) {}
   const detail::QueueHandle& handle() const noexcept { return queue_; }
+  Delivery<T> delivery_until(Deadline deadline) const {
+    auto delivery = take_delivery(deadline);
+    if (!delivery) detail::QueueHandle::fail_empty();
+    return std::move(*delivery);
+  }
 
   /// Called by put when `item` cannot be encoded; the queue is as before. This one throws `error`, an override may do
   /// otherwise. Thread: the caller's.
@@ -119,24 +131,43 @@ class Queue {
     return std::move(*item);
   }
   std::optional<T> take(Deadline deadline) const {
+    auto delivery = take_delivery(deadline);
+    if (!delivery) return std::nullopt;
+    return std::move(delivery->item);
+  }
+  std::optional<Delivery<T>> take_delivery(Deadline deadline) const {
     static_assert(!detail::views_message<T>(),
                   "troupe: what a queue gives must own what it holds: take std::string, not std::string_view");
     queue_.require_open();
     detail::ReceivedMessage message;
     if (!queue_.get(message, deadline)) return std::nullopt;
-    return decode<T>(message.value());
+    return Delivery<T>{decode<T>(message.value()), message.deliveries()};
   }
 
   detail::QueueHandle queue_;
+};
+
+struct JoinableQueueOptions {
+  /// An item that was got by a process which dies before it calls task_done is given to another one: at least once,
+  /// instead of at most once. No more than 1024 items may be got and not done at a time.
+  bool lease = false;
 };
 
 /// A queue whose users say when they are done with what they got.
 template <class T = Dynamic>
 class JoinableQueue : public Queue<T> {
  public:
-  explicit JoinableQueue(std::ptrdiff_t maxsize = 0) : Queue<T>(maxsize, detail::QueueKind::joinable) {}
+  explicit JoinableQueue(std::ptrdiff_t maxsize = 0, JoinableQueueOptions options = {})
+      : Queue<T>(maxsize, options.lease ? detail::QueueKind::leasing : detail::QueueKind::joinable) {}
 
-  /// One item that was got is done. Errors: ValueError when that was said of as many as were put.
+  /// As get, and says how often the item was given to somebody; more than once only with leases.
+  Delivery<T> get_delivery() const { return this->delivery_until(no_deadline); }
+  template <class Rep, class Period>
+  Delivery<T> get_delivery(std::chrono::duration<Rep, Period> timeout) const {
+    return this->delivery_until(deadline_after(timeout));
+  }
+  /// One item that was got is done; with leases, the oldest that this thread has got.
+  /// Errors: ValueError when that was said of as many as were put; with leases, of as many as were got.
   void task_done() const { this->handle().task_done(); }
   /// Waits until all items that were put are done. Blocks.
   void join() const { this->handle().join(no_deadline); }

@@ -44,6 +44,8 @@ class ReceivedMessage {
 
   /// What it holds, in place. Only after QueueHandle::get. Errors: CodecError.
   wire::Value::Reader value();
+  /// How often the item was given to somebody, this time included.
+  unsigned deliveries() const noexcept;
 
  private:
   friend class QueueHandle;
@@ -51,7 +53,7 @@ class ReceivedMessage {
   std::unique_ptr<MessageReader> reader_;
 };
 
-enum class QueueKind : std::uint32_t { plain = 0, joinable = 1, simple = 2 };
+enum class QueueKind : std::uint32_t { plain = 0, joinable = 1, simple = 2, leasing = 3 };
 
 /// What Queue, JoinableQueue and SimpleQueue are made of. Thread: any.
 class QueueHandle {

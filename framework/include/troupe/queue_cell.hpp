@@ -19,6 +19,7 @@ struct alignas(cell_bytes) QueueCell {
 
   CellHead head;
   std::atomic<std::uint64_t> store_ticket;  ///< names the queue's memory
+  std::atomic<std::uint32_t> num_deaths;    ///< changes when a process that had the queue has ended
   Line put;                                 ///< held by who puts; its bell wakes who gets
   Line get;                                 ///< held by who gets; its bell wakes who puts
 
