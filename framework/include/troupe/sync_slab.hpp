@@ -29,6 +29,16 @@ class CellHandle {
  public:
   /// Names none.
   CellHandle() = default;
+  CellHandle(const CellHandle&) = default;
+  CellHandle& operator=(const CellHandle&) = default;
+  CellHandle(CellHandle&& other) noexcept
+      : head_(std::exchange(other.head_, nullptr)), record_(std::move(other.record_)) {}
+  CellHandle& operator=(CellHandle&& other) noexcept {
+    head_ = std::exchange(other.head_, nullptr);
+    record_ = std::move(other.record_);
+    return *this;
+  }
+  ~CellHandle() = default;
   /// A new cell of `num_lines` lines, all zero but for its head.
   /// Errors: AssertionError without a Runtime, OSError without memory; ValueError if no slab has so many lines.
   static CellHandle make(CellKind kind, std::size_t num_lines = 1);
