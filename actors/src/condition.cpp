@@ -33,7 +33,13 @@ bool Condition::wait_until(Deadline deadline) const {
   ConditionCell& me = cell("wait for it");
   const auto slot = me.enter();
   if (!slot) throw Full("too many threads wait for this condition: make it with more max_waiters");
-  const std::uint32_t depth = lock_.give_all();
+  std::uint32_t depth = 0;
+  try {
+    depth = lock_.give_all();
+  } catch (...) {  // somebody else has given the caller's lock back
+    me.wait(*slot, at_once);
+    throw;
+  }
   const bool was_notified = me.wait(*slot, deadline);
   lock_.take_again(depth);
   return was_notified;

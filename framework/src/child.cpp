@@ -4,6 +4,7 @@
 
 #include "child_state.hpp"
 #include "descriptors.hpp"
+#include "slab_registry.hpp"
 
 #include <capnp/serialize.h>
 
@@ -64,6 +65,7 @@ std::optional<ChildEnd> Child::State::poll_status() {
 
 std::optional<ChildEnd> Child::State::poll_own_child() {
   if (!wait_readable(pidfd.get(), Deadline{})) return std::nullopt;
+  detail::recover_mapped_slabs(pid);  // the nursery does so as well, but who joins it need not wait for that
   const ProcessEnd seen = reap_pidfd(pidfd.get());
   if (seen.status == ProcessEnd::Status::unknown) return ChildEnd{.exitcode = unknown_exitcode};
   if (seen.status == ProcessEnd::Status::running) return std::nullopt;

@@ -315,6 +315,7 @@ class Nursery {
     const ProcessEnd end = reap_pidfd(number);
     if (end.status == ProcessEnd::Status::running) return;
     const auto child = children_.find(number);
+    store_.holder_ended(child->second.pid);  // whoever has joined it finds what it held given back
     std::array<capnp::word, 16> scratch{};
     capnp::MallocMessageBuilder message{kj::arrayPtr(scratch.data(), scratch.size())};
     auto report = message.initRoot<wire::ExitReport>();

@@ -46,6 +46,8 @@ std::uint64_t with_message(std::uint64_t life) {
 std::uint64_t with_user(std::uint64_t life) { return (life & user_mask) == user_mask ? life : life + one_user; }
 std::uint64_t without_user(std::uint64_t life) { return counts(life, user_mask) ? life - one_user : life; }
 
+std::atomic<bool> has_instance{false};
+
 /// Makes lines all zero but for the first word of each.
 void wipe(const Slab& slab, std::size_t index, std::size_t num_lines) noexcept {
   for (std::size_t i = index; i < index + num_lines; ++i)
@@ -80,7 +82,17 @@ bool CellRecord::count_message() noexcept { return update(*slab->line(index), ge
 
 SlabRegistry& SlabRegistry::instance() {
   static auto* all = new SlabRegistry;  // never destroyed: handles may be dropped at any time
+  has_instance = true;
   return *all;
+}
+
+void recover_mapped_slabs(pid_t dead) noexcept {
+  if (has_instance) SlabRegistry::instance().recover(dead);
+}
+
+void SlabRegistry::recover(pid_t dead) noexcept {
+  const std::lock_guard lock{mutex_};
+  for (const auto& [ticket, slab] : slabs_) recover_cells({slab->memory.data(), slab->memory.size_bytes()}, dead);
 }
 
 SlabRegistry::SlabRegistry() {

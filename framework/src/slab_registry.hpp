@@ -23,6 +23,9 @@ struct SlabHead {
   std::atomic<std::uint64_t> forks_arrived;  ///< processes forked by the maker that have counted what they took along
 };
 
+/// recover_cells for all slabs that this process has, if it has any. Thread: any. Errors: none.
+void recover_mapped_slabs(pid_t dead) noexcept;
+
 /// Whether the descriptor is one of a slab's memory.
 bool is_slab(int descriptor) noexcept;
 
@@ -79,6 +82,8 @@ class SlabRegistry {
   std::shared_ptr<CellRecord> find(Ticket ticket, std::size_t index, std::uint64_t generation);
   void drop(CellRecord& record) noexcept;
   std::size_t num_own_lines();
+  /// Recovers the cells of all slabs that are mapped here.
+  void recover(pid_t dead) noexcept;
 
  private:
   SlabRegistry();

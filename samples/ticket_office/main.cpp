@@ -4,6 +4,7 @@
 
 #include <troupe/error.hpp>
 #include <troupe/file_descriptor.hpp>
+#include <troupe/lock.hpp>
 #include <troupe/process.hpp>
 #include <troupe/runtime.hpp>
 
@@ -13,6 +14,7 @@
 #include <cstdlib>
 #include <fcntl.h>
 #include <iostream>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -45,7 +47,6 @@ class Stock {
     return left;
   }
   void store(int left) const { check(::pwrite(file_.get(), &left, sizeof left, 0) == sizeof left, "write the stock"); }
-  int file() const { return file_.get(); }
   /// The same file once more, for another process.
   troupe::FileDescriptor share() const {
     troupe::FileDescriptor copy{::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0)};
@@ -57,28 +58,6 @@ class Stock {
   troupe::FileDescriptor file_;
 };
 
-/// While one lives, no other process has one of the same file. The system takes it back from a process that ends,
-/// however it ends. It locks out processes, not threads of the same one.
-class Lock {
- public:
-  explicit Lock(int file) : file_(file) {
-    while (!set(F_WRLCK)) check(errno == EINTR, "lock the stock");
-  }
-  ~Lock() { set(F_UNLCK); }
-  Lock(const Lock&) = delete;
-  Lock& operator=(const Lock&) = delete;
-
- private:
-  bool set(short type) const {
-    struct flock range{};  // all of the file
-    range.l_type = type;
-    range.l_whence = SEEK_SET;
-    return ::fcntl(file_, F_SETLKW, &range) == 0;
-  }
-
-  int file_;
-};
-
 /// Looks, and if there is a ticket left, prints it and notes one less.
 bool buy(const Stock& stock) {
   const int left = stock.load();
@@ -88,8 +67,8 @@ bool buy(const Stock& stock) {
   return true;
 }
 
-bool buy_with_lock(const Stock& stock) {
-  const Lock lock{stock.file()};
+bool buy_with_lock(const Stock& stock, const troupe::Lock& lock) {
+  const std::lock_guard guard{lock};
   return buy(stock);
 }
 
@@ -99,8 +78,8 @@ constexpr int has_none = 3;
 
 void careless_buyer(troupe::FileDescriptor file) { std::exit(buy(Stock{std::move(file)}) ? has_ticket : has_none); }
 
-void buyer(int number, troupe::FileDescriptor file) {
-  const bool bought = buy_with_lock(Stock{std::move(file)});
+void buyer(int number, troupe::FileDescriptor file, const troupe::Lock& lock) {
+  const bool bought = buy_with_lock(Stock{std::move(file)}, lock);
   say("  buyer " + std::to_string(number) + (bought ? " has a ticket" : " finds none left"));
   std::exit(bought ? has_ticket : has_none);
 }
@@ -136,8 +115,9 @@ void without_lock() {
 void with_lock() {
   say("ten buyers, six tickets, and a lock around looking and selling:");
   const Stock stock = open_office();
+  const troupe::Lock lock;
   std::vector<troupe::Process> buyers;
-  for (int i = 1; i <= num_buyers; ++i) buyers.emplace_back(buyer, i, stock.share()).start();
+  for (int i = 1; i <= num_buyers; ++i) buyers.emplace_back(buyer, i, stock.share(), lock).start();
   const int sold = count_tickets(buyers);
   say("sold: " + std::to_string(sold) + ", left: " + std::to_string(stock.load()));
 }

@@ -33,24 +33,27 @@ void die_with(const AnyLock& lock) {
 }
 
 template <class AnyLock>
-void have_one_die_with(const AnyLock& lock) {
-  Process process{&die_with<AnyLock>, lock};
+void have_one_die_with(const AnyLock& lock, StartMethod method = StartMethod::forkserver) {
+  Process process{ProcessOptions{.start_method = method}, &die_with<AnyLock>, lock};
   process.start();
   ASSERT_TRUE(process.join(patience));
   ASSERT_EQ(process.exitcode(), -SIGKILL);
 }
 
-// Whoever takes a lock whose holder has died gets it, and is told until giving it back.
+// Whoever takes a lock whose holder has died gets it, and is told until giving it back. It is free when the process has
+// been joined.
 TEST(Lock, IsTakenOverFromOneThatHasDied) {
   const Lock lock;
-  have_one_die_with(lock);
-  ASSERT_TRUE(lock.acquire(true, patience));
-  EXPECT_TRUE(lock.abandoned());
-  lock.release();
-  EXPECT_TRUE(lock.acquire());
-  EXPECT_FALSE(lock.abandoned());
-  lock.release();
-  EXPECT_THROW(lock.release(), ValueError);
+  for (const StartMethod method : {StartMethod::forkserver, StartMethod::fork, StartMethod::spawn}) {
+    have_one_die_with(lock, method);
+    ASSERT_TRUE(lock.acquire(false));
+    EXPECT_TRUE(lock.abandoned());
+    lock.release();
+    EXPECT_TRUE(lock.acquire());
+    EXPECT_FALSE(lock.abandoned());
+    lock.release();
+    EXPECT_THROW(lock.release(), ValueError);
+  }
 }
 
 TEST(Lock, RecursiveOnesAreTakenOverAtEveryDepth) {
