@@ -3,6 +3,7 @@
 #include <troupe/pipe.hpp>
 #include <troupe/wire_message.hpp>
 
+#include "byte_ranges.hpp"
 #include "connection_factory.hpp"
 #include "link.hpp"
 #include "pipe_link.hpp"
@@ -11,10 +12,8 @@
 #include <capnp/message.h>
 #include <capnp/serialize.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <limits>
 #include <string>
 
@@ -62,16 +61,6 @@ void send_message(Link& link, capnp::MessageBuilder& message, std::span<const in
   const std::array<Piece, 2> pieces{std::as_bytes(std::span(table)),
                                     std::as_bytes(std::span(segments[0].begin(), segments[0].size()))};
   link.send(pieces, descriptors);
-}
-
-std::span<const std::byte> part_of(std::span<const std::byte> bytes, std::ptrdiff_t offset,
-                                   std::optional<std::ptrdiff_t> size) {
-  const auto length = static_cast<std::ptrdiff_t>(bytes.size());
-  if (offset < 0) throw ValueError("send_bytes: offset is negative");
-  if (offset > length) throw ValueError("send_bytes: there are fewer bytes than offset");
-  if (size && *size < 0) throw ValueError("send_bytes: size is negative");
-  if (size && *size > length - offset) throw ValueError("send_bytes: there are fewer bytes than offset + size");
-  return bytes.subspan(static_cast<std::size_t>(offset), static_cast<std::size_t>(size.value_or(length - offset)));
 }
 
 }  // namespace
@@ -176,29 +165,16 @@ void Connection::recv_decoded(void* value, Decode read) {
 }
 
 std::vector<std::byte> Connection::recv_bytes(std::optional<std::ptrdiff_t> max_bytes) {
-  if (max_bytes && *max_bytes < 0) throw ValueError("recv_bytes: the maximum is negative");
   std::vector<std::byte> bytes;
   std::vector<FileDescriptor> descriptors;
-  std::optional<std::size_t> limit;
-  if (max_bytes) limit = static_cast<std::size_t>(*max_bytes);
-  receive(bytes, limit, descriptors);
+  receive(bytes, maximum_of(max_bytes), descriptors);
   return bytes;
 }
 
 std::size_t Connection::recv_bytes_into(std::span<std::byte> buffer, std::ptrdiff_t offset) {
   reader();
-  if (offset < 0) throw ValueError("recv_bytes_into: offset is negative");
-  if (offset > static_cast<std::ptrdiff_t>(buffer.size()))
-    throw ValueError("recv_bytes_into: offset is beyond the buffer");
-  const std::span<std::byte> place = buffer.subspan(static_cast<std::size_t>(offset));
-  std::vector<std::byte> bytes = recv_bytes();
-  if (bytes.size() > place.size()) {
-    const std::string text = "a message of " + std::to_string(bytes.size()) + " bytes does not fit the buffer's " +
-                             std::to_string(place.size());
-    throw BufferTooShort(text, std::move(bytes));
-  }
-  std::ranges::copy(bytes, place.begin());
-  return bytes.size();
+  const auto place = place_in(buffer, offset);
+  return fill(place, recv_bytes());
 }
 
 void Codec<Connection>::encode(const Connection& connection, wire::Value::Builder out) {

@@ -214,7 +214,7 @@ void LaneReader::copy_out(std::uint64_t position, std::size_t bytes, std::vector
   const std::size_t at = position % lane_bytes;
   const std::size_t first = std::min(bytes, lane_bytes - at);
   out.insert(out.end(), data_ + at, data_ + at + first);
-  out.insert(out.end(), data_, data_ + (bytes - first));
+  if (first < bytes) out.insert(out.end(), data_, data_ + (bytes - first));
 }
 
 void LaneReader::release(std::uint64_t head) noexcept {

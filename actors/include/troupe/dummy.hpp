@@ -13,6 +13,7 @@
 /// Needs no Runtime.
 
 #include <troupe/bell.hpp>
+#include <troupe/dummy_connection.hpp>
 #include <troupe/process.hpp>
 #include <troupe/thread_call.hpp>
 #include <troupe/thread_pool.hpp>
