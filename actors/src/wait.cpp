@@ -13,8 +13,10 @@ namespace troupe {
 class WaitSet {
  public:
   explicit WaitSet(std::span<const Waitable> objects) : objects_(objects), events_(objects.size()) {
-    for (std::size_t i = 0; i < objects.size(); ++i)
+    for (std::size_t i = 0; i < objects.size(); ++i) {
+      if (objects[i].hooks_ == nullptr && objects[i].descriptor_ < 0) throw OSError(EBADF, "waiting for an empty descriptor");
       events_[i] = {.fd = objects[i].descriptor_, .events = POLLIN, .revents = 0};
+    }
   }
   ~WaitSet() { end(); }
   WaitSet(const WaitSet&) = delete;
