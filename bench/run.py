@@ -100,6 +100,7 @@ ROWS = [
     Row("pool_crash_to_error", "ms", value=5),
     Row("pool_crash_to_replacement", "ms", value=20),
     Row("thread_pool_apply_hot", "us", peer_factor=10, peer_text="multiprocessing.dummy", limit="spin_round_trip"),
+    Row("pipe_rtt", "us", value=1.0, peer_factor=20, limit="spin_round_trip"),
     Row("process_start_join", "ms", value=1.0, peer_factor=4, limit="fork_exit_wait"),
     Row("process_start_join_spawn", "ms", peer_factor=4, limit="fork_exec_wait"),
     Row("lock_uncontended", "ns", value=25),

@@ -3,6 +3,7 @@
 
 #include <troupe/context.hpp>
 #include <troupe/error.hpp>
+#include <troupe/pipe.hpp>
 #include <troupe/pool.hpp>
 #include <troupe/process.hpp>
 #include <troupe/runtime.hpp>
@@ -105,6 +106,26 @@ double thread_pool_apply_hot() {
     for (int i = 0; i < count; ++i) expect(pool.apply(square, i % 1000) == square(i % 1000), "apply");
   });
   pool.close();
+  return seconds / count * 1e6;
+}
+
+void echo_ints(troupe::Connection connection) {
+  for (int x = connection.recv<int>(); x >= 0; x = connection.recv<int>()) connection.send(x);
+}
+
+double pipe_rtt() {
+  constexpr int count = 50'000;
+  auto [mine, theirs] = troupe::Pipe();
+  troupe::Process process{echo_ints, std::move(theirs)};
+  process.start();
+  const double seconds = bench::median_seconds(num_batches, [&] {
+    for (int i = 0; i < count; ++i) {
+      mine.send(i);
+      expect(mine.recv<int>() == i, "echo");
+    }
+  });
+  mine.send(-1);
+  process.join();
   return seconds / count * 1e6;
 }
 
@@ -280,6 +301,7 @@ constexpr bench::Row rows[] = {
     {"pool_crash_to_error", "ms", pool_crash_to_error},
     {"pool_crash_to_replacement", "ms", pool_crash_to_replacement},
     {"thread_pool_apply_hot", "us", thread_pool_apply_hot},
+    {"pipe_rtt", "us", pipe_rtt},
     {"process_start_join", "ms", process_start_join},
     {"process_start_join_spawn", "ms", process_start_join_spawn},
     {"lock_uncontended", "ns", bench::lock_uncontended},

@@ -110,6 +110,28 @@ def pool_arg_64mib():
         return rate(len(data), lambda: pool.apply(len, (data,))) / 1e9, "GB/s"
 
 
+def echo(connection):
+    x = connection.recv()
+    while x >= 0:
+        connection.send(x)
+        x = connection.recv()
+
+
+def pipe_rtt():
+    mine, theirs = mp.Pipe()
+    process = mp.Process(target=echo, args=(theirs,))
+    process.start()
+
+    def batch():
+        for i in range(2000):
+            mine.send(i)
+            mine.recv()
+    value = 1e6 / rate(2000, batch)
+    mine.send(-1)
+    process.join()
+    return value, "us"
+
+
 def start_join(method, count):
     context = mp.get_context(method)
 
@@ -337,7 +359,7 @@ def queued_task_memory():
 def main():
     row = sys.argv[1]
     measure = globals().get(row)
-    if not (row.startswith(("pool_", "thread_", "process_", "worker_", "queued_", "lock_", "semaphore_",
+    if not (row.startswith(("pool_", "pipe_", "thread_", "process_", "worker_", "queued_", "lock_", "semaphore_",
                             "event_", "barrier_", "queue_")) and callable(measure)):
         print("{}")
         return

@@ -8,8 +8,6 @@ namespace troupe {
 
 namespace {
 
-constexpr const char* descriptor_kind = "descriptor";
-
 // Every word may be read eight times; the sender is our own parent.
 capnp::ReaderOptions reader_limits(std::size_t bytes) {
   capnp::ReaderOptions limits;
@@ -52,27 +50,6 @@ ChildContext::Payload::Payload(kj::Array<capnp::word> words) : words_(std::move(
 wire::Launch::Reader ChildContext::Payload::launch() const {
   if (reader_) return reader_->getRoot<wire::Launch>();
   return message_->launch().asReader();
-}
-
-void Codec<FileDescriptor>::encode(const FileDescriptor& descriptor, wire::Value::Builder out) {
-  LaunchMessage* launch = LaunchMessage::Scope::current();
-  if (launch == nullptr)
-    throw CodecError("a file descriptor can only be handed to a process at its start, as an argument of Process");
-  if (!descriptor) throw ValueError("a file descriptor given to a process is empty");
-  auto handle = out.initHandle();
-  handle.setKind(descriptor_kind);
-  handle.initAddress(1)[0].setUint64(launch->add_descriptor(descriptor.get()));
-}
-
-FileDescriptor Codec<FileDescriptor>::decode(wire::Value::Reader in) {
-  ChildContext* context = ArgumentScope::current();
-  if (context == nullptr || !in.isHandle() || in.getHandle().getKind() != descriptor_kind)
-    throw CodecError("expected a file descriptor that was handed to this process at its start");
-  const auto address = in.getHandle().getAddress();
-  const std::uint64_t index = address.size() == 1 && address[0].isUint64() ? address[0].getUint64() : ~0ULL;
-  if (index >= context->descriptors().size() || !context->descriptors()[index])
-    throw CodecError("file descriptor " + std::to_string(index) + " did not come with this process");
-  return std::move(context->descriptors()[index]);
 }
 
 }  // namespace troupe

@@ -13,6 +13,7 @@
 /// Needs no Runtime.
 
 #include <troupe/bell.hpp>
+#include <troupe/dummy_connection.hpp>
 #include <troupe/dummy_queue.hpp>
 #include <troupe/dummy_sync.hpp>
 #include <troupe/process.hpp>

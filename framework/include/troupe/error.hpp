@@ -6,12 +6,17 @@
 /// ProcessErrors, BrokenBarrierError is a RuntimeError. docs/semantics.md "Errors" has the table.
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <sys/types.h>
+#include <utility>
+#include <vector>
 
 namespace troupe {
 
@@ -119,8 +124,6 @@ TROUPE_DEFINE_ERROR(ProcessError, Error, process_error, failed);
 TROUPE_DEFINE_ERROR(TimeoutError, ProcessError, timeout_error, overloaded);
 /// The other side does not know the key.
 TROUPE_DEFINE_ERROR(AuthenticationError, ProcessError, authentication_error, failed);
-/// A received message is longer than the buffer given for it.
-TROUPE_DEFINE_ERROR(BufferTooShort, ProcessError, buffer_too_short, failed);
 /// An exception of a type that is neither standard nor registered was thrown in another process; origin() names it.
 TROUPE_DEFINE_ERROR(RemoteError, Error, remote_error, failed);
 /// A message does not decode to the type asked for, or a value cannot be encoded: names expected and found.
@@ -134,6 +137,26 @@ TROUPE_DEFINE_ERROR(Quarantined, ProcessError, quarantined, failed);
 TROUPE_DEFINE_ERROR(AbandonedError, RuntimeError, abandoned_error, failed);
 
 #undef TROUPE_DEFINE_ERROR
+
+/// A received message is longer than the buffer given for it. The message is taken from the connection, and is here.
+class BufferTooShort : public ProcessError {
+ public:
+  explicit BufferTooShort(const std::string& text, ErrorCode code = ErrorCode::buffer_too_short,
+                          ErrorKind kind = ErrorKind::failed)
+      : ProcessError(text, code, kind) {}
+  BufferTooShort(const std::string& text, std::vector<std::byte> message)
+      : BufferTooShort(text) {
+    message_ = std::make_shared<const std::vector<std::byte>>(std::move(message));
+  }
+
+  /// The whole message; empty when the error came from another process.
+  std::span<const std::byte> message() const noexcept {
+    return message_ ? std::span<const std::byte>(*message_) : std::span<const std::byte>();
+  }
+
+ private:
+  std::shared_ptr<const std::vector<std::byte>> message_;  // exceptions are copied, and copying must not throw
+};
 
 /// A system call failed. errno_value() tells which way; text() holds the system's words and what was attempted.
 class OSError : public Error {

@@ -6,6 +6,7 @@
 
 #include <troupe/callable.hpp>
 #include <troupe/child.hpp>
+#include <troupe/codec_descriptor.hpp>
 #include <troupe/wire/control.capnp.h>
 
 #include <capnp/message.h>
@@ -90,14 +91,6 @@ class ArgumentScope {
  private:
   static inline thread_local ChildContext* current_ = nullptr;
   ChildContext* outer_;
-};
-
-/// A descriptor can be an argument of a process, or a part of one: the process gets a copy of it.
-/// Errors: CodecError anywhere else; ValueError for an empty one.
-template <>
-struct Codec<FileDescriptor> {
-  static void encode(const FileDescriptor& descriptor, wire::Value::Builder out);
-  static FileDescriptor decode(wire::Value::Reader in);
 };
 
 /// The arguments that LaunchMessage::init_arguments was filled with. Valid as long as `context`.

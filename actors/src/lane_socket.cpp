@@ -1,0 +1,88 @@
+#include "lane_socket.hpp"
+
+#include <troupe/error.hpp>
+
+#include "sockets.hpp"
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <poll.h>
+#include <string>
+#include <sys/socket.h>
+#include <unistd.h>
+
+namespace troupe {
+
+// What goes through the socket: single bytes wake, longer datagrams bring descriptors and the tag of their message.
+
+std::pair<FileDescriptor, FileDescriptor> LaneSocket::make_pair() {
+  std::array<int, 2> numbers{};
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, numbers.data()) != 0)
+    throw OSError(errno, "making the sockets of a pipe");
+  std::pair<FileDescriptor, FileDescriptor> ends{FileDescriptor{numbers[0]}, FileDescriptor{numbers[1]}};
+  // What the program prints must never end up in them, even if it has closed its standard output.
+  for (FileDescriptor* end : {&ends.first, &ends.second})
+    if (end->get() <= STDERR_FILENO) *end = duplicate(end->get(), "making the sockets of a pipe");
+  return ends;
+}
+
+// The mark is set after the byte was sent: whoever is killed in between has woken the sleeper all the same.
+void LaneSocket::wake(Bell& bell) noexcept {
+  const char token = 1;
+  // Fails when the queue is full, and then the sleeper is awake anyhow; or when nobody is there.
+  [[maybe_unused]] const auto sent = ::send(socket_.get(), &token, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+  std::uint32_t expected = asleep;
+  bell.compare_exchange_strong(expected, rung);
+}
+
+LaneSocket::Woken LaneSocket::sleep(Deadline deadline) noexcept {
+  pollfd event{.fd = socket_.get(), .events = POLLIN, .revents = 0};
+  const int count = poll_until({&event, 1}, deadline);
+  if (count == 0) return Woken::timeout;
+  if (count < 0) return Woken::rung;
+  drain();
+  return (event.revents & (POLLHUP | POLLNVAL)) != 0 ? Woken::alone : Woken::rung;
+}
+
+bool LaneSocket::is_alone() const noexcept {
+  pollfd event{.fd = socket_.get(), .events = 0, .revents = 0};
+  return ::poll(&event, 1, 0) > 0 && (event.revents & (POLLHUP | POLLNVAL)) != 0;
+}
+
+void LaneSocket::drain() noexcept {
+  for (;;) {
+    std::array<std::byte, 8> bytes{};
+    Arrived arrived;
+    const auto size = receive_with_descriptors(socket_.get(), bytes, arrived.descriptors, MSG_DONTWAIT);
+    if (size < 0 && (errno == EINTR || errno == ECONNRESET)) continue;
+    if (size <= 0) return;
+    if (size < static_cast<std::ptrdiff_t>(sizeof arrived.tag) || arrived.descriptors.empty()) continue;
+    std::memcpy(&arrived.tag, bytes.data(), sizeof arrived.tag);
+    arrived_.push_back(std::move(arrived));
+  }
+}
+
+void LaneSocket::send_descriptors(std::uint32_t tag, std::span<const int> numbers) {
+  std::array<std::byte, sizeof tag> bytes{};
+  std::memcpy(bytes.data(), &tag, sizeof tag);
+  int error = 0;
+  do {
+    error = send_with_descriptors(socket_.get(), bytes, numbers, 0);
+  } while (error == EINTR);
+  if (error != 0) throw OSError(error, "sending descriptors through a pipe");
+}
+
+std::vector<FileDescriptor> LaneSocket::take_descriptors(std::uint32_t tag, std::size_t count) {
+  drain();
+  while (!arrived_.empty()) {
+    Arrived arrived = std::move(arrived_.front());
+    arrived_.pop_front();
+    if (arrived.tag != tag) continue;  // of a message that was never finished
+    if (arrived.descriptors.size() == count) return std::move(arrived.descriptors);
+    break;
+  }
+  throw OSError(EMFILE, "receiving " + std::to_string(count) + " descriptors through a pipe");
+}
+
+}  // namespace troupe

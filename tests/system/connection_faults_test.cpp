@@ -1,0 +1,268 @@
+// Pipes whose other side is killed at every instruction, or writes nonsense into the shared memory.
+
+#include <troupe/connection.hpp>
+
+#include <troupe/error.hpp>
+#include <troupe/pipe.hpp>
+
+#include "lane.hpp"
+#include "support/connections.hpp"
+#include "support/forked.hpp"
+#include "support/pools.hpp"
+#include "support/processes.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+using namespace troupe;
+using namespace troupe::test;
+
+/// Steps a process `count` instructions far; false when it is done before.
+bool step(Stepped& process, int count) {
+  for (int i = 0; i < count; ++i)
+    if (!process.step()) return false;
+  return true;
+}
+
+/// Every so many-th instruction, from a changing one on, so that the cases take seconds and all are met in some runs.
+constexpr int stride = sanitized ? 97 : 5;
+int first_step() { return static_cast<int>(::getpid() % stride); }
+
+class KilledAtEveryStep : public testing::Test {
+ protected:
+  void SetUp() override {
+    Stepped probe{[] {}};
+    if (!probe.is_traced()) GTEST_SKIP() << "processes may not be traced here";
+    probe.run_on();
+  }
+  OnOneProcessor pinned_;
+};
+
+// The only sender is killed: what was sent is there in whole, then comes the end.
+TEST_F(KilledAtEveryStep, TheOnlySender) {
+  for (int count = first_step();; count += stride) {
+    auto [reader, writer] = Pipe(Duplex::no);
+    bool more = false;
+    {
+      Stepped sender{[&] {
+        reader.close();
+        writer.send_bytes("hello");
+        Stepped::end_of_steps();
+      }};
+      writer.close();
+      more = step(sender, count);
+      sender.kill(SIGKILL);
+    }
+    std::string got;
+    try {
+      got = to_text(reader.recv_bytes());
+      ASSERT_EQ(got, "hello") << "after " << count << " steps";
+      reader.recv_bytes();
+      FAIL() << "no end after " << count << " steps";
+    } catch (const EOFError&) {
+    }
+    if (!more) {
+      EXPECT_EQ(got, "hello");
+      break;
+    }
+  }
+}
+
+// A sender is killed while another process still holds the sending end, and the receiver sleeps: what was sent wakes it.
+TEST_F(KilledAtEveryStep, OneOfSeveralSendersWhileTheReceiverSleeps) {
+  for (int count = first_step();; count += stride) {
+    auto [reader, writer] = Pipe(Duplex::no);
+    const Connection watched = reader.copy();
+    std::vector<std::string> got;
+    std::atomic<pid_t> thread = 0;
+    std::jthread receiver{[&] {
+      thread = ::gettid();
+      do {
+        got.push_back(to_text(reader.recv_bytes()));
+      } while (got.back() != "end");
+    }};
+    ASSERT_TRUE(comes_true([&] { return thread != 0; }));
+    ASSERT_TRUE(wait_for_state(thread, 'S'));
+    bool more = false;
+    {
+      Stepped sender{[&] {
+        writer.send_bytes("hello");
+        Stepped::end_of_steps();
+      }};
+      more = step(sender, count);
+      sender.kill(SIGKILL);
+    }
+    EXPECT_TRUE(comes_true([&] { return !watched.has_data(); })) << "nobody was woken after " << count << " steps";
+    writer.send_bytes("end");
+    receiver.join();
+    if (got.size() == 2) {
+      EXPECT_EQ(got[0], "hello");
+    }
+    ASSERT_LE(got.size(), 2);
+    if (!more) {
+      EXPECT_EQ(got.size(), 2);
+      break;
+    }
+  }
+}
+
+// The only receiver is killed while a sender waits for room: it goes on or is told.
+TEST_F(KilledAtEveryStep, TheOnlyReceiverWhileASenderWaits) {
+  // The first message is short, so that few instructions read it; what the sender waits with needs just its room.
+  const std::string block(16384, 'x');
+  const std::size_t used = 64 + 15 * (block.size() + 64);
+  const std::string waiting(lane_bytes - used + 64 - 16, 'y');
+  for (int count = first_step();; count += stride) {
+    auto [reader, writer] = Pipe(Duplex::no);
+    writer.send_bytes("short");
+    for (int i = 0; i < 15; ++i) writer.send_bytes(block);
+    bool more = false;
+    {
+      Stepped receiver{[&] {
+        writer.close();
+        reader.recv_bytes();
+        Stepped::end_of_steps();
+      }};
+      reader.close();
+      std::atomic<pid_t> thread = 0;
+      std::jthread sender{[&] {
+        thread = ::gettid();
+        try {
+          for (int i = 0; i < 3; ++i) writer.send_bytes(waiting);
+          ADD_FAILURE() << "there was no room for that, after " << count << " steps";
+        } catch (const OSError& error) {
+          EXPECT_EQ(error.errno_value(), EPIPE);
+        }
+      }};
+      ASSERT_TRUE(comes_true([&] { return thread != 0; }));
+      ASSERT_TRUE(wait_for_state(thread, 'S'));
+      more = step(receiver, count);
+      receiver.kill(SIGKILL);
+      static_cast<void>(receiver.wait());
+    }
+    if (!more) break;
+  }
+}
+
+// A receiver is killed; the next process that receives with that end goes on with the next whole message, or is told
+// that there is none. Nothing is received in parts.
+TEST_F(KilledAtEveryStep, OneOfSeveralReceivers) {
+  for (int count = first_step();; count += stride) {
+    auto [reader, writer] = Pipe(Duplex::no);
+    writer.send_bytes("first");
+    writer.send_bytes("second");
+    bool more = false;
+    {
+      Stepped receiver{[&] {
+        reader.recv_bytes();
+        Stepped::end_of_steps();
+      }};
+      more = step(receiver, count);
+      receiver.kill(SIGKILL);
+    }
+    const std::string got = to_text(reader.recv_bytes());
+    ASSERT_TRUE(got == "first" || got == "second") << got;
+    if (got == "first") {
+      EXPECT_EQ(to_text(reader.recv_bytes()), "second");
+    }
+    if (!more) {
+      EXPECT_EQ(got, "second");
+      break;
+    }
+  }
+}
+
+// --- Nonsense in the shared memory ---
+
+struct Freed {
+  void operator()(void* memory) const { std::free(memory); }
+};
+
+class DamagedLane : public testing::Test {
+ protected:
+  void SetUp() override { std::memset(data_.get(), 0, lane_bytes); }
+
+  /// What reading one message ends with: "message", "end" or "error".
+  std::string read() {
+    auto [here, there] = LaneSocket::make_pair();
+    there.reset();
+    LaneReader reader{&control_, data_.get(), std::move(here)};
+    std::vector<std::byte> bytes;
+    std::vector<FileDescriptor> descriptors;
+    Presence presence;
+    try {
+      return reader.read(bytes, std::nullopt, descriptors, presence) ? "message" : "too long";
+    } catch (const EOFError&) {
+      return "end";
+    } catch (const OSError&) {
+      return "error";
+    }
+  }
+  void put_header(std::uint64_t bytes, std::uint32_t num_descriptors) {
+    std::memcpy(data_.get(), &bytes, sizeof bytes);
+    std::memcpy(data_.get() + 8, &num_descriptors, sizeof num_descriptors);
+  }
+
+  LaneControl control_{};
+  std::unique_ptr<std::byte, Freed> data_{static_cast<std::byte*>(std::aligned_alloc(4096, lane_bytes))};
+};
+
+TEST_F(DamagedLane, PositionsThatCannotBeAreErrors) {
+  EXPECT_EQ(read(), "end");
+  for (const std::uint64_t tail : {std::uint64_t{1}, std::uint64_t{15}, std::uint64_t{lane_bytes + 1}, std::uint64_t{1} << 63,
+                                   ~std::uint64_t{0}}) {
+    control_.tail = tail;
+    EXPECT_EQ(read(), "error") << tail;
+  }
+  control_.tail = 128;
+  control_.head = 8;
+  EXPECT_EQ(read(), "error");
+  control_.head = 64;
+  EXPECT_EQ(read(), "message");
+  control_.reading_until = 1000;
+  control_.tail = 256;
+  EXPECT_EQ(read(), "error");
+}
+
+TEST_F(DamagedLane, SizesThatCannotBeAreErrors) {
+  for (const std::uint64_t bytes : {std::uint64_t{49}, std::uint64_t{lane_bytes}, std::uint64_t{1} << 40,
+                                    std::uint64_t{1} << 62, ~std::uint64_t{0}}) {
+    control_.head = 0;
+    control_.reading_until = 0;
+    control_.tail = 64;
+    put_header(bytes, 0);
+    EXPECT_EQ(read(), "error") << bytes;
+  }
+  control_.head = 0;
+  control_.reading_until = 0;
+  put_header(5, 1000);
+  EXPECT_EQ(read(), "error");
+}
+
+TEST_F(DamagedLane, AReaderGoneMadIsAFullPipe) {
+  auto [here, there] = LaneSocket::make_pair();
+  control_.head = 1000;  // beyond what was written
+  LaneWriter writer{&control_, data_.get(), std::move(here)};
+  there.reset();
+  Presence presence;
+  const std::string text = "hello";
+  const Piece piece = std::as_bytes(std::span(text));
+  EXPECT_THROW(writer.write({&piece, 1}, {}, presence), OSError);
+}
+
+}  // namespace
