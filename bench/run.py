@@ -96,6 +96,9 @@ ROWS = [
     Row("pool_imap", "items/s", value=1e6, higher=True),
     Row("pool_map_ints", "items/s", value=100e6, higher=True),
     Row("pool_arg_64mib", "GB/s", value=5, higher=True, limit="memcpy"),
+    # 64 MiB in shared memory, of which only the handle travels; a SharedMemory object there.
+    Row("shared_array_arg", "calls/s", higher=True, peer_factor=20, other_row="shared_array_arg_1kib", other_share=0.8),
+    Row("shared_array_arg_1kib", "calls/s", higher=True),
     # No figure of multiprocessing: a task whose worker is killed never ends there, and its caller waits for ever.
     Row("pool_crash_to_error", "ms", value=5),
     Row("pool_crash_to_replacement", "ms", value=20),

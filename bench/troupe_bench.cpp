@@ -7,6 +7,7 @@
 #include <troupe/pool.hpp>
 #include <troupe/process.hpp>
 #include <troupe/runtime.hpp>
+#include <troupe/shared_array.hpp>
 #include <troupe/thread_pool.hpp>
 
 #include "figure.hpp"
@@ -175,6 +176,26 @@ double pool_arg_64mib() {
   return static_cast<double>(data.size()) / bench::median_seconds(11, call) / 1e9;
 }
 
+std::ptrdiff_t add_to_first(const troupe::SharedArray<std::uint8_t>& array) {
+  ++array(0);
+  return array.extent(0);
+}
+
+/// Calls per second with a shared array of `bytes` as the argument.
+double shared_array_rate(std::ptrdiff_t bytes) {
+  constexpr int count = 50'000;
+  const troupe::SharedArray<std::uint8_t> array{bytes};
+  ScopedPool pool{num_workers};
+  const double seconds = bench::median_seconds(num_batches, [&] {
+    for (int i = 0; i < count; ++i) expect(pool.apply(add_to_first, array) == bytes, "shared array argument");
+  });
+  return count / seconds;
+}
+
+double shared_array_arg() { return shared_array_rate(64 << 20); }
+
+double shared_array_arg_1kib() { return shared_array_rate(1 << 10); }
+
 /// When the last task that crashed did so, in nanoseconds of the steady clock, which all processes share. The memory is
 /// made before main, so that all of them share that, too.
 std::atomic<std::int64_t>& crash_time = *static_cast<std::atomic<std::int64_t>*>(
@@ -298,6 +319,8 @@ constexpr bench::Row rows[] = {
     {"pool_imap", "items/s", pool_imap},
     {"pool_map_ints", "items/s", pool_map_ints},
     {"pool_arg_64mib", "GB/s", pool_arg_64mib},
+    {"shared_array_arg", "calls/s", shared_array_arg},
+    {"shared_array_arg_1kib", "calls/s", shared_array_arg_1kib},
     {"pool_crash_to_error", "ms", pool_crash_to_error},
     {"pool_crash_to_replacement", "ms", pool_crash_to_replacement},
     {"thread_pool_apply_hot", "us", thread_pool_apply_hot},

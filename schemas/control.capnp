@@ -16,6 +16,22 @@ struct NurseryRequest {
     letGo @5 :UInt64;       # ticket: the sender holds it no longer; not answered
     deposit @6 :UInt64;     # ticket: the descriptors beside it are kept until they are withdrawn; not answered
     withdraw @7 :UInt64;    # ticket: answered by one NurseryReply with the descriptors, which are then forgotten
+    name @8 :NameNote;      # what the sender does with a named block; answered by one NurseryReply if it is `opening`
+  }
+}
+
+struct NameNote {
+  # A process says what it does with a block of shared memory that has a name in /dev/shm.
+  name @0 :Text;            # without the leading slash; 1..255 bytes
+  inode @1 :UInt64;         # of its file; not set for `opening`
+  what @2 :What;
+
+  enum What {
+    making @0;              # a file that will get the name; sent before it has it, so that no kill can come between
+    opening @1;             # the sender is about to open the name
+    inheriting @2;          # the sender was forked from a process that has it open
+    closing @3;             # the sender has it open no longer
+    unlinking @4;           # the file has lost the name, or did not get it
   }
 }
 
@@ -44,6 +60,7 @@ struct NurseryReply {
       errno @1 :Int32;
       step @2 :Text;        # what failed, as in "fork"
     }
+    inode @3 :UInt64;       # after `opening`: of the file that has the name
   }
 }
 

@@ -9,6 +9,7 @@ import statistics
 import sys
 import threading
 import time
+from multiprocessing import shared_memory
 
 NUM_WORKERS = 2
 
@@ -130,6 +131,34 @@ def pipe_rtt():
     mine.send(-1)
     process.join()
     return value, "us"
+
+
+def add_to_first(memory):
+    memory.buf[0] = (memory.buf[0] + 1) % 256
+    size = memory.size
+    memory.close()
+    return size
+
+
+def shared_memory_rate(size):
+    memory = shared_memory.SharedMemory(create=True, size=size)
+    try:
+        with mp.Pool(NUM_WORKERS) as pool:
+            def batch():
+                for _ in range(500):
+                    pool.apply(add_to_first, (memory,))
+            return rate(500, batch), "calls/s"
+    finally:
+        memory.close()
+        memory.unlink()
+
+
+def shared_array_arg():
+    return shared_memory_rate(64 << 20)
+
+
+def shared_array_arg_1kib():
+    return shared_memory_rate(1 << 10)
 
 
 def start_join(method, count):
@@ -360,7 +389,7 @@ def main():
     row = sys.argv[1]
     measure = globals().get(row)
     if not (row.startswith(("pool_", "pipe_", "thread_", "process_", "worker_", "queued_", "lock_", "semaphore_",
-                            "event_", "barrier_", "queue_")) and callable(measure)):
+                            "event_", "barrier_", "queue_", "shared_")) and callable(measure)):
         print("{}")
         return
     value, unit = measure()

@@ -18,6 +18,10 @@ namespace troupe {
 /// printed must never end up in it. An empty one stays empty, and errno stays as it is.
 FileDescriptor above_standard(FileDescriptor descriptor) noexcept;
 
+/// ftruncate, but above RLIMIT_FSIZE only with EFBIG: the signal that comes with it would end the process. 0, or the
+/// errno.
+[[nodiscard]] int resize_file(int file, std::size_t bytes) noexcept;
+
 /// A pipe, closed on exec: {read end, which never blocks, write end}. Errors: OSError naming `purpose`.
 std::pair<FileDescriptor, FileDescriptor> make_pipe(const char* purpose);
 /// Two connected SOCK_SEQPACKET sockets, closed on exec. Errors: OSError naming `purpose`.

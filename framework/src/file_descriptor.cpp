@@ -17,8 +17,9 @@ namespace {
 /// What the kernel takes as the name of a memfd.
 constexpr std::size_t longest_name = 249;
 
-/// ftruncate, but above RLIMIT_FSIZE only with EFBIG: the signal that comes with it would end the process.
-int resize(int file, std::size_t bytes) noexcept {
+}  // namespace
+
+int resize_file(int file, std::size_t bytes) noexcept {
   sigset_t too_large;
   sigset_t before;
   sigset_t pending;
@@ -33,8 +34,6 @@ int resize(int file, std::size_t bytes) noexcept {
   return error;
 }
 
-}  // namespace
-
 void FileDescriptor::reset(int number) noexcept {
   if (number_ >= 0) ::close(number_);
   number_ = number;
@@ -45,7 +44,7 @@ FileDescriptor create_memory_file(const std::string& name, std::size_t bytes) {
   FileDescriptor file =
       above_standard(FileDescriptor{::memfd_create(shown_name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING)});
   if (!file) throw OSError(errno, "creating shared memory \"" + name + "\"");
-  if (const int error = resize(file.get(), bytes); error != 0)
+  if (const int error = resize_file(file.get(), bytes); error != 0)
     throw OSError(error, "sizing shared memory \"" + name + "\" to " + std::to_string(bytes) + " bytes" +
                              (error == EFBIG ? ", more than RLIMIT_FSIZE (ulimit -f) allows" : ""));
   // Whoever truncated it would end the others by SIGBUS.

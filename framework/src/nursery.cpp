@@ -8,6 +8,7 @@
 
 #include "descriptors.hpp"
 #include "nursery_child.hpp"
+#include "nursery_names.hpp"
 #include "nursery_store.hpp"
 
 #include <capnp/message.h>
@@ -48,10 +49,11 @@ class Nursery {
   void run() {
     std::array<epoll_event, 64> events{};
     for (;;) {
-      const bool has_more = wants_spare_ || !unanswered_.empty();
+      const bool has_more = wants_spare_ || !unanswered_.empty() || names_.has_unsettled();
       const int count = ::epoll_wait(epoll_.get(), events.data(), events.size(), has_more ? 0 : -1);
       if (count == 0) {
         answer_misses();
+        names_.settle();
         if (wants_spare_) make_spare();
       }
       for (int i = 0; i < count; ++i) {
@@ -131,6 +133,7 @@ class Nursery {
     // A process that gave up its privileges must not get them back by having others started.
     if ((request.isStart() || request.isPreload()) && datagram.sender != ::getuid())
       return reply_failure(connection, EPERM, "its user is not the one who made the Runtime");
+    if (is_ending_ && !request.isAdopt() && !request.isName()) return;
     switch (request.which()) {
       case wire::NurseryRequest::START: return start(connection, request.getStart(), datagram);
       case wire::NurseryRequest::ADOPT:
@@ -147,6 +150,41 @@ class Nursery {
         return store_.deposit(request.getDeposit(), std::move(datagram.descriptors));
       case wire::NurseryRequest::WITHDRAW:
         return give({.connection = connection, .ticket = request.getWithdraw(), .holder = 0}, true);
+      case wire::NurseryRequest::NAME: return note_name(connection, request.getName(), datagram);
+    }
+  }
+
+  // --- Names in /dev/shm ---
+
+  void note_name(int connection, wire::NameNote::Reader note, const Datagram& datagram) {
+    const pid_t sender = datagram.sender_pid;
+    const std::string name = note.getName().cStr();
+    if (note.getWhat() == wire::NameNote::What::OPENING) {
+      const auto inode = names_.open(name, sender);
+      if (!inode) return reply_failure(connection, ENOENT, "opening shared memory \"" + name + "\"");
+      capnp::MallocMessageBuilder message{16};
+      message.initRoot<wire::NurseryReply>().setInode(*inode);
+      reply(connection, message, {});
+    } else {
+      names_.note(name, note.getInode(), note.getWhat(), sender, datagram.sender);
+    }
+    watch_holder(sender);
+  }
+
+  // What processes said about names before they ended.
+  void read_last_notes() {
+    is_ending_ = true;
+    std::array<epoll_event, 64> events{};
+    for (int count = 1; count > 0;) {
+      count = ::epoll_wait(epoll_.get(), events.data(), events.size(), 0);
+      for (int i = 0; i < count; ++i) {
+        const int number = events[static_cast<std::size_t>(i)].data.fd;
+        if (connections_.contains(number)) {
+          serve(number);
+        } else {
+          unwatch(number);
+        }
+      }
     }
   }
 
@@ -170,6 +208,7 @@ class Nursery {
   void forget_holder(pid_t holder) {
     holder_pids_.erase(holder);
     store_.holder_ended(holder);
+    names_.holder_ended(holder);
   }
 
   // Answers with what the ticket names. If there is nothing, that may be on its way on another connection, sent before
@@ -343,6 +382,8 @@ class Nursery {
     end_spare();
     for (const auto& [number, child] : children_) [[maybe_unused]] const int error = signal_pidfd(number, SIGKILL);
     for (const auto& [number, child] : children_) wait_for_end(number);
+    read_last_notes();
+    names_.remove_all();
   }
 
   static void reply_started(int connection, pid_t pid, int pidfd) {
@@ -375,6 +416,8 @@ class Nursery {
   FileDescriptor door_;  // every process of ours has a copy, to introduce a connection of its own when it needs one
   std::unordered_map<int, Child> children_;              // by number of the pidfd
   NurseryStore store_;
+  NurseryNames names_;
+  bool is_ending_ = false;
   std::vector<Wanted> unanswered_;
   std::unordered_map<int, Holder> holders_;  // processes that hold something, by number of the pidfd
   std::unordered_set<pid_t> holder_pids_;

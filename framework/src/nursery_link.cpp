@@ -71,6 +71,9 @@ bool NurseryLink::reopen_if_dead() {
   open(*lifeline_, program_name_);
   for (const CodeRef function : preloads_) send_preload(function);
   for (const auto& [ticket, copies] : held_) send_hold(ticket, numbers_of(copies));
+  for (const auto& [name, open] : names_)
+    send_note(name.first, name.second,
+              open.is_ours ? wire::NameNote::What::MAKING : wire::NameNote::What::INHERITING);
   return true;
 }
 
@@ -179,8 +182,62 @@ void NurseryLink::hold_like(const NurseryLink& parent) noexcept {
       send_hold(ticket, {});
       held_.try_emplace(ticket);
     }
+    for (const auto& [name, open] : parent.names_) {
+      send_note(name.first, name.second, wire::NameNote::What::INHERITING);
+      names_.emplace(name, open);
+    }
   } catch (const Error&) {
     // Without a nursery there is nothing to hold, and a process that was forked elsewhere can do without.
+  }
+}
+
+void NurseryLink::send_note(const std::string& name, std::uint64_t inode, wire::NameNote::What what) {
+  capnp::MallocMessageBuilder request{64};
+  auto note = request.initRoot<wire::NurseryRequest>().initName();
+  note.setName(name);
+  note.setInode(inode);
+  note.setWhat(what);
+  tell(request, {});
+}
+
+void NurseryLink::make_name(const std::string& name, std::uint64_t inode) {
+  send_note(name, inode, wire::NameNote::What::MAKING);
+  OpenName& made = names_[{name, inode}];
+  ++made.count;
+  made.is_ours = true;
+}
+
+std::uint64_t NurseryLink::open_name(const std::string& name) {
+  capnp::MallocMessageBuilder request{64};
+  auto note = request.initRoot<wire::NurseryRequest>().initName();
+  note.setName(name);
+  note.setWhat(wire::NameNote::What::OPENING);
+  Datagram reply;
+  ask(request, {}, reply);
+  capnp::FlatArrayMessageReader reader{words_of(reply)};
+  const std::uint64_t inode = reader.getRoot<wire::NurseryReply>().getInode();
+  ++names_[{name, inode}].count;
+  return inode;
+}
+
+void NurseryLink::close_name(const std::string& name, std::uint64_t inode) {
+  const auto found = names_.find({name, inode});
+  if (found == names_.end() || --found->second.count > 0) return;
+  names_.erase(found);
+  send_note(name, inode, wire::NameNote::What::CLOSING);
+}
+
+void NurseryLink::unlink_name(const std::string& name, std::uint64_t inode) {
+  names_.erase({name, inode});
+  send_note(name, inode, wire::NameNote::What::UNLINKING);
+}
+
+void NurseryLink::close_names() noexcept {
+  try {
+    for (const auto& [name, open] : std::exchange(names_, {}))
+      send_note(name.first, name.second, wire::NameNote::What::CLOSING);
+  } catch (const Error&) {
+    // Without a nursery nobody keeps count of names.
   }
 }
 

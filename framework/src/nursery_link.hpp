@@ -7,6 +7,7 @@
 #include <troupe/callable.hpp>
 #include <troupe/file_descriptor.hpp>
 #include <troupe/store.hpp>
+#include <troupe/wire/control.capnp.h>
 
 #include <capnp/message.h>
 
@@ -15,6 +16,7 @@
 #include <span>
 #include <string>
 #include <sys/types.h>
+#include <utility>
 #include <vector>
 
 namespace troupe {
@@ -52,7 +54,16 @@ class NurseryLink {
   void let_go(Ticket ticket);
   void deposit(Ticket ticket, std::span<const int> descriptors);
   std::vector<FileDescriptor> withdraw(Ticket ticket);
-  /// In a process that was just forked by the one that `parent` belongs to: holds what that one holds.
+  /// This process makes a named block, opens one (returns its inode), closes one, or has unlinked one. Names that it
+  /// makes and opens several times are closed as often. Errors: OSError, with ENOENT when there is no such name.
+  void make_name(const std::string& name, std::uint64_t inode);
+  std::uint64_t open_name(const std::string& name);
+  void close_name(const std::string& name, std::uint64_t inode);
+  void unlink_name(const std::string& name, std::uint64_t inode);
+  /// The end of this process: it closes all of them.
+  void close_names() noexcept;
+  /// In a process that was just forked by the one that `parent` belongs to: holds what that one holds, and has open
+  /// what that one has.
   void hold_like(const NurseryLink& parent) noexcept;
   /// Errors: OSError.
   void preload(CodeRef function);
@@ -67,6 +78,7 @@ class NurseryLink {
   void tell(capnp::MessageBuilder& request, std::span<const int> descriptors);
   void send_hold(Ticket ticket, std::span<const int> descriptors);
   void note_hold(Ticket ticket, std::span<const int> descriptors);
+  void send_note(const std::string& name, std::uint64_t inode, wire::NameNote::What what);
   void introduce();
   bool reopen_if_dead();
   void end_nursery() noexcept;
@@ -78,6 +90,11 @@ class NurseryLink {
   std::vector<CodeRef> preloads_;
   // What this process holds; in the main process with copies, for the nursery that has to replace another.
   std::map<Ticket, std::vector<FileDescriptor>> held_;
+  struct OpenName {
+    std::size_t count = 0;
+    bool is_ours = false;  // this process, or one that it was forked from, has made it
+  };
+  std::map<std::pair<std::string, std::uint64_t>, OpenName> names_;  // by name and inode
   // Main process only:
   Lifeline* lifeline_ = nullptr;
   std::string program_name_;

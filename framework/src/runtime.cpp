@@ -161,6 +161,8 @@ void finish_process() noexcept {
     run_end_hooks(*me);
     finish_children(*me);
     detail::run_finalizers(std::numeric_limits<int>::min());
+    const std::lock_guard lock{me->launch_mutex};
+    me->nursery.close_names();
   } catch (const std::exception& error) {
     std::fprintf(stderr, "troupe: at the end of process %d: %s\n", ::getpid(), error.what());
   }

@@ -1,0 +1,55 @@
+#pragma once
+
+/// \file
+/// The names in /dev/shm that the processes of the program have made, and who has them open: the nursery removes what
+/// they leave behind.
+
+#include <troupe/wire/control.capnp.h>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <sys/types.h>
+#include <utility>
+#include <vector>
+
+namespace troupe {
+
+/// Thread: caller. A name goes when the last process that has it open is killed, and at the end of the program; one
+/// that its last user closed stays until then, because somebody may open it again. Only names that a process of the
+/// program made are removed, and only while they still name the same file.
+class NurseryNames {
+ public:
+  /// `user` is who runs the process: only a file of that user is removed for it.
+  void note(const std::string& name, std::uint64_t inode, wire::NameNote::What what, pid_t process, uid_t user);
+  /// The process is about to open this name; the inode, or empty if there is no such name.
+  std::optional<std::uint64_t> open(const std::string& name, pid_t process);
+
+  /// The process has ended. What it said before may still be on its way, so nothing is removed until `settle`.
+  void holder_ended(pid_t process);
+  bool has_unsettled() const noexcept { return !ended_.empty(); }
+  /// Everything that was said has been read: removes what those have left that have ended, and says so on stderr.
+  void settle();
+  /// The program has ended.
+  void remove_all();
+
+ private:
+  struct Entry {
+    bool is_ours = false;    // a process of the program made it
+    bool is_parked = false;  // its last user has closed it
+    uid_t maker = 0;         // who ran the process that made it
+    std::set<pid_t> users;
+  };
+  using Key = std::pair<std::string, std::uint64_t>;  // name and inode
+  using Entries = std::map<Key, Entry>;
+
+  static void remove(const Key& key, const Entry& entry, std::vector<std::string>& removed);
+  static void report(const std::vector<std::string>& removed);
+
+  Entries entries_;
+  std::vector<pid_t> ended_;
+};
+
+}  // namespace troupe

@@ -1,0 +1,173 @@
+// Layout of the memfd: a page with the control block, the words (eight bytes for each sixteen of data), the data. All
+// three begin at pages; the words are mostly untouched and take no memory then.
+
+#include <troupe/error.hpp>
+#include <troupe/shared_arena.hpp>
+
+#include <cerrno>
+#include <exception>
+#include <fcntl.h>
+#include <string>
+#include <sys/stat.h>
+#include <utility>
+
+namespace troupe {
+
+namespace {
+
+constexpr std::size_t page_bytes = 4096;
+constexpr std::uint64_t arena_mark = 0x747270'6172656e61;  // "trparena"
+
+// A word is, from the highest bit: serial 24, messages 20, users 20.
+constexpr unsigned serial_shift = 40;
+constexpr unsigned messages_shift = 20;
+constexpr std::uint64_t one_user = 1;
+constexpr std::uint64_t one_message = std::uint64_t{1} << messages_shift;
+
+std::uint64_t serial_of(std::uint64_t word) { return word >> serial_shift; }
+std::uint64_t messages_of(std::uint64_t word) { return (word >> messages_shift) & max_block_users; }
+std::uint64_t users_of(std::uint64_t word) { return word & max_block_users; }
+std::uint64_t unused_word(std::uint32_t serial) { return std::uint64_t{serial} << serial_shift; }
+
+std::size_t round_to_pages(std::size_t bytes) { return (bytes + page_bytes - 1) / page_bytes * page_bytes; }
+std::size_t words_bytes(std::size_t bytes) {
+  return round_to_pages(bytes / shared_block_alignment * sizeof(std::uint64_t));
+}
+std::size_t file_bytes(std::size_t bytes) { return page_bytes + words_bytes(bytes) + bytes; }
+
+[[noreturn]] void fail_count(const char* what) {
+  throw RuntimeError(std::string("a block of shared memory has too many ") + what +
+                     ": more than a million; send it less often at once");
+}
+
+}  // namespace
+
+struct SharedArena::Control {
+  std::uint64_t mark;
+  std::uint64_t bytes;
+  std::atomic<std::uint32_t> retired;
+  std::atomic<std::uint32_t> orphaned;
+};
+
+SharedArena::SharedArena(std::size_t bytes) : ticket_(new_ticket()) {
+  if (bytes > max_shared_arena_bytes)
+    throw OSError(ENOMEM, "making " + std::to_string(bytes) + " bytes of shared memory");
+  file_ = create_memory_file("troupe-heap", file_bytes(bytes));
+  map(bytes);
+  back_with_memory(0, 0, 0);
+  control_->bytes = bytes;
+  control_->mark = arena_mark;
+  const int number = file_.get();
+  store::hold(ticket_, {&number, 1});
+}
+
+SharedArena* SharedArena::open(Ticket ticket) {
+  auto descriptors = store::take_hold(ticket);
+  return new SharedArena(ticket, std::move(descriptors.at(0)));
+}
+
+SharedArena::SharedArena(Ticket ticket, FileDescriptor file) : ticket_(ticket), file_(std::move(file)) {
+  struct stat status{};
+  if (::fstat(file_.get(), &status) != 0) throw OSError(errno, "looking at shared memory");
+  const auto size = static_cast<std::size_t>(status.st_size);
+  const int seals = ::fcntl(file_.get(), F_GET_SEALS);
+  if (size < page_bytes || seals < 0 || (seals & F_SEAL_SHRINK) == 0)
+    throw CodecError("a handle of shared memory names something else");
+  Mapping control{file_.get(), 0, page_bytes, Mapping::Access::read_only, "shared memory"};
+  const auto* head = reinterpret_cast<const Control*>(control.data());
+  const std::size_t bytes = head->bytes;
+  if (head->mark != arena_mark || bytes > max_shared_arena_bytes || file_bytes(bytes) != size)
+    throw CodecError("a handle of shared memory names something else");
+  map(bytes);
+}
+
+SharedArena::~SharedArena() {
+  try {
+    if (ticket_ != 0) store::let_go(ticket_);
+  } catch (const std::exception&) {
+    // Without a Runtime or a nursery nobody holds anything any more.
+  }
+}
+
+void SharedArena::map(std::size_t bytes) {
+  memory_ = Mapping{file_.get(), 0, file_bytes(bytes), Mapping::Access::read_write, "shared memory"};
+  control_ = reinterpret_cast<Control*>(memory_.data());
+  words_ = reinterpret_cast<Word*>(memory_.data() + page_bytes);
+  data_ = memory_.data() + page_bytes + words_bytes(bytes);
+  bytes_ = bytes;
+}
+
+void SharedArena::back_with_memory(std::size_t offset, std::size_t begin, std::size_t end) {
+  const auto get = [&](std::size_t from, std::size_t to) {
+    while (::fallocate(file_.get(), 0, static_cast<off_t>(from), static_cast<off_t>(to - from)) != 0)
+      if (errno != EINTR) throw OSError(errno, "getting " + std::to_string(end - begin) + " bytes of shared memory");
+  };
+  if (end == 0) return get(0, page_bytes);
+  const std::size_t place = page_bytes + offset / shared_block_alignment * sizeof(Word);
+  get(place, place + sizeof(Word));
+  const std::size_t base = page_bytes + words_bytes(bytes_);
+  if (begin < end) get(base + begin, base + end);
+}
+
+void SharedArena::punch(std::size_t begin, std::size_t end) const noexcept {
+  begin = round_to_pages(begin);
+  end = end / page_bytes * page_bytes;
+  if (begin >= end) return;
+  // What the system does not take back now it takes when the last descriptor is closed.
+  [[maybe_unused]] const int result = ::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                                  static_cast<off_t>(begin), static_cast<off_t>(end - begin));
+}
+
+void SharedArena::begin_block(std::size_t offset, std::uint32_t serial) noexcept {
+  word(offset).store(unused_word(serial) + one_user, std::memory_order_release);
+}
+
+bool SharedArena::end_block(std::size_t offset, std::uint32_t serial) noexcept {
+  std::uint64_t expected = unused_word(serial);
+  return word(offset).compare_exchange_strong(expected, 0, std::memory_order_acq_rel);
+}
+
+void SharedArena::retire() noexcept {
+  control_->retired.store(1, std::memory_order_release);
+  punch(page_bytes, file_bytes(bytes_));
+}
+
+void SharedArena::set_orphaned() noexcept { control_->orphaned.store(1, std::memory_order_release); }
+
+bool SharedArena::is_retired() const noexcept { return control_->retired.load(std::memory_order_acquire) != 0; }
+
+bool SharedArena::add_user(std::size_t offset, std::uint32_t serial, bool from_message) {
+  Word& counts = word(offset);
+  std::uint64_t before = counts.load(std::memory_order_acquire);
+  for (;;) {
+    if (serial == 0 || serial_of(before) != serial) return false;
+    if (users_of(before) == max_block_users) fail_count("users");
+    std::uint64_t after = before + one_user;
+    if (from_message && messages_of(before) > 0) after -= one_message;
+    if (counts.compare_exchange_weak(before, after, std::memory_order_acq_rel)) return true;
+  }
+}
+
+bool SharedArena::add_message(std::size_t offset, std::uint32_t serial) {
+  Word& counts = word(offset);
+  std::uint64_t before = counts.load(std::memory_order_acquire);
+  for (;;) {
+    if (serial == 0 || serial_of(before) != serial) return false;
+    if (messages_of(before) == max_block_users) fail_count("messages on their way");
+    if (counts.compare_exchange_weak(before, before + one_message, std::memory_order_acq_rel)) return true;
+  }
+}
+
+void SharedArena::drop_user(std::size_t offset, std::uint32_t serial, std::size_t bytes) noexcept {
+  Word& counts = word(offset);
+  std::uint64_t before = counts.load(std::memory_order_acquire);
+  do {
+    if (serial_of(before) != serial || users_of(before) == 0) return;
+  } while (!counts.compare_exchange_weak(before, before - one_user, std::memory_order_acq_rel));
+  if (before - one_user != unused_word(serial)) return;
+  if (control_->orphaned.load(std::memory_order_acquire) == 0 || !end_block(offset, serial)) return;
+  const std::size_t base = page_bytes + words_bytes(bytes_);
+  punch(base + offset, base + offset + bytes);
+}
+
+}  // namespace troupe
