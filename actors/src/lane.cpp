@@ -114,7 +114,7 @@ void LaneWriter::copy_in(std::uint64_t position, Piece bytes) noexcept {
 // A sleeper is woken before as well: if this process is killed right after the store, nobody else would wake it.
 void LaneWriter::publish(std::uint64_t tail) noexcept {
   socket_.ring(control_->reader_bell);
-  control_->tail.store(tail, std::memory_order_seq_cst);
+  control_->tail.store(tail, std::memory_order_release);
   socket_.ring(control_->reader_bell);
 }
 
@@ -219,7 +219,7 @@ void LaneReader::copy_out(std::uint64_t position, std::size_t bytes, std::vector
 
 void LaneReader::release(std::uint64_t head) noexcept {
   socket_.ring(control_->writer_bell);
-  control_->head.store(head, std::memory_order_seq_cst);
+  control_->head.store(head, std::memory_order_release);
   socket_.ring(control_->writer_bell);
 }
 

@@ -28,12 +28,11 @@ std::pair<FileDescriptor, FileDescriptor> LaneSocket::make_pair() {
 }
 
 // The mark is set after the byte was sent: whoever is killed in between has woken the sleeper all the same.
-void LaneSocket::wake(Bell& bell) noexcept {
+void LaneSocket::wake(Bell& bell, std::uint32_t seen) noexcept {
   const char token = 1;
   // Fails when the queue is full, and then the sleeper is awake anyhow; or when nobody is there.
   [[maybe_unused]] const auto sent = ::send(socket_.get(), &token, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-  std::uint32_t expected = asleep;
-  bell.compare_exchange_strong(expected, rung);
+  bell.compare_exchange_strong(seen, (seen & ~state_bits) | rung);
 }
 
 LaneSocket::Woken LaneSocket::sleep(Deadline deadline) noexcept {
@@ -57,6 +56,7 @@ void LaneSocket::drain() noexcept {
     const auto size = receive_with_descriptors(socket_.get(), bytes, arrived.descriptors, MSG_DONTWAIT);
     if (size < 0 && (errno == EINTR || errno == ECONNRESET)) continue;
     if (size <= 0) return;
+    if (size == 1) return;
     if (size < static_cast<std::ptrdiff_t>(sizeof arrived.tag) || arrived.descriptors.empty()) continue;
     std::memcpy(&arrived.tag, bytes.data(), sizeof arrived.tag);
     arrived_.push_back(std::move(arrived));

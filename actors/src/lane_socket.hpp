@@ -30,11 +30,18 @@ class LaneSocket {
   void close() noexcept { socket_.reset(); }
 
   /// Announces that this side is about to sleep; look once more after it. Not with one that `sleep`s already.
-  static void arm(Bell& bell) noexcept { bell.store(asleep, std::memory_order_seq_cst); }
-  static void disarm(Bell& bell) noexcept { bell.store(awake, std::memory_order_relaxed); }
+  static void arm(Bell& bell) noexcept {
+    bell.store((bell.load(std::memory_order_relaxed) | state_bits) + 1 + asleep, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+  }
+  static void disarm(Bell& bell) noexcept {
+    bell.store(bell.load(std::memory_order_relaxed) & ~state_bits, std::memory_order_relaxed);
+  }
   /// Wakes the other side if it sleeps. Never blocks. Robust: who is killed in here has woken it, or the next one will.
   void ring(Bell& bell) noexcept {
-    if (bell.load(std::memory_order_relaxed) == asleep) wake(bell);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    const std::uint32_t seen = bell.load(std::memory_order_relaxed);
+    if ((seen & state_bits) == asleep) wake(bell, seen);
   }
 
   enum class Woken : std::uint8_t { rung, timeout, alone };
@@ -52,7 +59,9 @@ class LaneSocket {
   std::vector<FileDescriptor> take_descriptors(std::uint32_t tag, std::size_t count);
 
  private:
-  static constexpr std::uint32_t awake = 0;
+  // The two lowest bits of a bell; 0: awake. Above them is counted how often somebody went to sleep, so that who has
+  // woken one sleep, and was held up before it could say so, does not take a later sleep for rung.
+  static constexpr std::uint32_t state_bits = 3;
   static constexpr std::uint32_t asleep = 1;
   static constexpr std::uint32_t rung = 2;
 
@@ -61,7 +70,7 @@ class LaneSocket {
     std::vector<FileDescriptor> descriptors;
   };
 
-  void wake(Bell& bell) noexcept;
+  void wake(Bell& bell, std::uint32_t seen) noexcept;
 
   FileDescriptor socket_;
   std::deque<Arrived> arrived_;

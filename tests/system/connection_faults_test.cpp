@@ -121,6 +121,47 @@ TEST_F(KilledAtEveryStep, OneOfSeveralSendersWhileTheReceiverSleeps) {
   }
 }
 
+// A sender is held up anywhere while the receiver takes the message and goes to sleep again: it is woken for the next.
+TEST_F(KilledAtEveryStep, ASenderThatIsOnlyHeldUp) {
+  for (int count = first_step();; count += stride) {
+    auto [reader, writer] = Pipe(Duplex::no);
+    std::atomic<pid_t> thread = 0;
+    std::atomic<int> num_received = 0;
+    std::jthread receiver{[&] {
+      thread = ::gettid();
+      try {
+        for (;;) {
+          reader.recv_bytes();
+          ++num_received;
+        }
+      } catch (const EOFError&) {
+      }
+    }};
+    ASSERT_TRUE(comes_true([&] { return thread != 0; }));
+    ASSERT_TRUE(wait_for_state(thread, 'S'));
+    Stepped sender{[&] {
+      writer.send_bytes("hello");
+      ::raise(SIGSTOP);
+      writer.send_bytes("again");
+      ::raise(SIGSTOP);
+      ::pause();
+    }};
+    const Connection watched = reader.copy();
+    const bool more = step(sender, count);
+    ASSERT_TRUE(comes_true([&] { return !watched.has_data(); }));
+    ASSERT_TRUE(wait_for_state(thread, 'S'));
+    for (int stops = more ? 2 : 1; stops > 0; --stops)
+      while (sender.step()) {
+      }
+    EXPECT_TRUE(comes_true([&] { return num_received == 2; })) << "not woken after " << count << " steps";
+    writer.close();
+    sender.kill(SIGKILL);
+    static_cast<void>(sender.wait());
+    receiver.join();
+    if (!more) break;
+  }
+}
+
 // The only receiver is killed while a sender waits for room: it goes on or is told.
 TEST_F(KilledAtEveryStep, TheOnlyReceiverWhileASenderWaits) {
   // The first message is short, so that few instructions read it; what the sender waits with needs just its room.
