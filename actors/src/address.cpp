@@ -5,7 +5,8 @@ namespace troupe {
 
 Address::Address(std::string path) : path_(std::move(path)), family_(Family::af_unix) {
   if (path_.starts_with("\\\\"))
-    throw ValueError("\"" + path_ + "\" names a pipe of Windows, which this system has not: use a path or {host, port}");
+    throw ValueError("\"" + path_ +
+                     "\" names a pipe of Windows, which this system has not: use a path or {host, port}");
 }
 
 std::string Address::to_string() const {

@@ -189,7 +189,8 @@ void Codec<Connection>::encode(const Connection& connection, wire::Value::Builde
 Connection Codec<Connection>::decode(wire::Value::Reader in) {
   if (!in.isHandle() || in.getHandle().getKind() != connection_kind) detail::fail_shape("a connection", in);
   const auto address = in.getHandle().getAddress();
-  if (address.size() != 2 || !address[0].isUint64()) detail::fail_shape("a connection", in, "without an address of one");
+  if (address.size() != 2 || !address[0].isUint64())
+    detail::fail_shape("a connection", in, "without an address of one");
   const std::uint64_t form = address[0].getUint64();
   return Connection{make_link(form, decode_descriptors(address[1], num_link_descriptors(form)))};
 }

@@ -47,7 +47,8 @@ FrameReader::FrameReader(std::vector<std::byte>& payload, std::optional<std::uin
 std::span<std::byte> FrameReader::room() {
   if (head_filled_ < head_size_) return std::span(head_).subspan(head_filled_, head_size_ - head_filled_);
   if (filled_ == payload_->size()) {
-    const std::uint64_t more = std::min<std::uint64_t>(length_ - filled_, std::max<std::uint64_t>(filled_, taken_ahead));
+    const std::uint64_t more =
+        std::min<std::uint64_t>(length_ - filled_, std::max<std::uint64_t>(filled_, taken_ahead));
     payload_->resize(static_cast<std::size_t>(filled_ + more));
   }
   return std::span(*payload_).subspan(static_cast<std::size_t>(filled_));

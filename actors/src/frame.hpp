@@ -1,8 +1,8 @@
 #pragma once
 
 /// \file
-/// The frames of multiprocessing's streams: 4 bytes of length, big-endian and signed, then the payload; where the length
-/// is beyond 2^31-1, -1 in its place and 8 bytes after it.
+/// The frames of multiprocessing's streams: 4 bytes of length, big-endian and signed, then the payload; where the
+/// length is beyond 2^31-1, -1 in its place and 8 bytes after it.
 
 #include <array>
 #include <cstddef>

@@ -60,7 +60,8 @@ Bytes hmac(const Digest& digest, BytesView key, BytesView message) {
   return mac;
 }
 
-/// The digest named at the beginning of a challenge or an answer: "{sha256}...". Null when there is none or an unknown one.
+/// The digest named at the beginning of a challenge or an answer: "{sha256}...". Null when there is none or an unknown
+/// one.
 const Digest* named_digest(BytesView message) {
   const std::string_view text = as_text(message);
   if (!text.starts_with('{')) return nullptr;
@@ -138,12 +139,8 @@ void Handshake::receive(BytesView message) {
       if (!proved) throw AuthenticationError("the other side does not know this one's key: both need the same");
       return next(side_ == Side::listener ? Step::await_question : Step::done);
     }
-    case Step::await_question:
-      output_.push_back(answer_to(message, key_));
-      return next(Step::await_welcome);
-    case Step::await_welcome:
-      require_welcome(message);
-      return next(side_ == Side::listener ? Step::done : Step::ask);
+    case Step::await_question: output_.push_back(answer_to(message, key_)); return next(Step::await_welcome);
+    case Step::await_welcome: require_welcome(message); return next(side_ == Side::listener ? Step::done : Step::ask);
     case Step::ask:
     case Step::done: throw AuthenticationError("the other side says more than belongs to a handshake");
   }

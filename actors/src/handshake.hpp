@@ -6,7 +6,7 @@
 ///
 ///     one side                                             the other
 ///     "#CHALLENGE#" + "{sha256}" + 20 random bytes    ───►
-///                                                     ◄─── "{sha256}" + HMAC of what follows #CHALLENGE# under the key
+///                                                     ◄─── "{sha256}" + HMAC of all after the tag under the key
 ///                                                          (Python 3.11: the HMAC alone, by MD5)
 ///     "#WELCOME#" or "#FAILURE#"                      ───►
 ///

@@ -48,8 +48,7 @@ bool HandshakeChannel::advance() {
     switch (frame_.state()) {
       case FrameReader::State::complete: take_message(); break;
       case FrameReader::State::too_long:
-      case FrameReader::State::garbage:
-        throw AuthenticationError(peer_ + " sends what is no message of a handshake");
+      case FrameReader::State::garbage: throw AuthenticationError(peer_ + " sends what is no message of a handshake");
       default: break;
     }
   }

@@ -42,7 +42,9 @@ class Nap {
   Deadline end(Deadline deadline) const {
     return length_ < longest ? std::min(deadline, std::chrono::steady_clock::now() + length_) : deadline;
   }
-  void woken(LaneSocket::Woken why) { length_ = why == LaneSocket::Woken::rung ? shortest : std::min(2 * length_, longest); }
+  void woken(LaneSocket::Woken why) {
+    length_ = why == LaneSocket::Woken::rung ? shortest : std::min(2 * length_, longest);
+  }
 
  private:
   static constexpr std::chrono::milliseconds shortest{1};
@@ -51,7 +53,8 @@ class Nap {
 };
 
 [[noreturn]] void fail_unread() {
-  throw OSError::from_text(EIO, "a pipe cannot be read any more: a process ended, or gave up, in the middle of a message");
+  throw OSError::from_text(EIO,
+                           "a pipe cannot be read any more: a process ended, or gave up, in the middle of a message");
 }
 [[noreturn]] void fail_unwritten() {
   throw OSError::from_text(EIO, "a pipe cannot be written any more: a process ended in the middle of a message");

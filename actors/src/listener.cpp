@@ -28,7 +28,8 @@ std::string make_temporary_folder() {
   auto folder = std::filesystem::temp_directory_path(error);
   if (error) folder = "/tmp";
   std::string name = (folder / "troupe-XXXXXX").native();
-  if (::mkdtemp(name.data()) == nullptr) throw OSError(errno, "making a folder for the socket of a listener in " + folder.native());
+  if (::mkdtemp(name.data()) == nullptr)
+    throw OSError(errno, "making a folder for the socket of a listener in " + folder.native());
   return name;
 }
 
@@ -59,10 +60,10 @@ struct Listener::State {
   FileDescriptor socket;
   Address address;
   std::optional<Address> last_accepted;
-  std::string path;              // to be removed; empty: none
-  std::string folder;            // to be removed; empty: none
-  pid_t owner = ::getpid();      // a forked copy removes nothing
-  std::list<Guest> guests;       // oldest first
+  std::string path;          // to be removed; empty: none
+  std::string folder;        // to be removed; empty: none
+  pid_t owner = ::getpid();  // a forked copy removes nothing
+  std::list<Guest> guests;   // oldest first
 
   explicit State(ListenerOptions its_options) : options(std::move(its_options)) {}
   State(const State&) = delete;
@@ -88,7 +89,8 @@ void Listener::State::open(const Address& where) {
     const int on = 1;
     ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   }
-  if (::bind(socket.get(), target.get(), target.size) != 0) throw OSError(errno, "binding a listener to " + where.to_string());
+  if (::bind(socket.get(), target.get(), target.size) != 0)
+    throw OSError(errno, "binding a listener to " + where.to_string());
   if (where.family() == Family::af_unix && !where.is_abstract()) path = where.path();
   if (::listen(socket.get(), options.backlog) != 0) throw OSError(errno, "listening at " + where.to_string());
   // Another process that listens with a copy may have accepted the client that this one was woken for.
@@ -100,8 +102,7 @@ void Listener::State::open(const Address& where) {
 std::optional<Connection> Listener::State::welcome() {
   SocketAddress from;
   from.size = sizeof from.storage;
-  FileDescriptor guest{
-      ::accept4(socket.get(), reinterpret_cast<sockaddr*>(&from.storage), &from.size, SOCK_CLOEXEC)};
+  FileDescriptor guest{::accept4(socket.get(), reinterpret_cast<sockaddr*>(&from.storage), &from.size, SOCK_CLOEXEC)};
   if (!guest && (errno == EINTR || errno == EAGAIN || errno == ECONNABORTED)) return std::nullopt;
   if (!guest) throw OSError(errno, "accepting a connection at " + address.to_string());
   std::optional<Address> client;
@@ -140,8 +141,8 @@ void Listener::State::send_late_ones_away() {
   if (guests.empty() || guests.front().deadline > std::chrono::steady_clock::now()) return;
   const std::string late = guests.front().channel.peer();
   guests.pop_front();
-  throw AuthenticationError(late + " has not proved the key within " + std::to_string(options.handshake_timeout.count()) +
-                            " ms");
+  throw AuthenticationError(late + " has not proved the key within " +
+                            std::to_string(options.handshake_timeout.count()) + " ms");
 }
 
 Deadline Listener::State::first_deadline(Deadline deadline) const {

@@ -110,15 +110,16 @@ std::pair<std::unique_ptr<Link>, std::unique_ptr<Link>> PipeLink::make(bool dupl
 std::size_t PipeLink::num_descriptors(std::uint64_t form) {
   const bool has_end = (form & (reads | writes)) != 0;
   const bool fits = (form & two_lanes) != 0 || (form & (reads_second | writes_second)) == 0;
-  const bool one_way = (form & (reads | writes)) != (reads | writes) ||
-                       ((form & reads_second) != 0) != ((form & writes_second) != 0);
-  if (form > all_bits || !has_end || !fits || !one_way) throw CodecError("expected a connection; this is none of a pipe");
+  const bool one_way =
+      (form & (reads | writes)) != (reads | writes) || ((form & reads_second) != 0) != ((form & writes_second) != 0);
+  if (form > all_bits || !has_end || !fits || !one_way)
+    throw CodecError("expected a connection; this is none of a pipe");
   return 1 + ((form & reads) != 0) + ((form & writes) != 0);
 }
 
 std::unique_ptr<Link> PipeLink::from_address(std::uint64_t form, std::vector<FileDescriptor> descriptors) {
   const unsigned lanes = (form & two_lanes) != 0 ? 2 : 1;
-  struct stat status{};
+  struct stat status {};
   if (descriptors.size() != num_descriptors(form) || ::fstat(descriptors[0].get(), &status) != 0 ||
       static_cast<std::size_t>(status.st_size) != memory_bytes(lanes))
     throw CodecError("expected a connection; what came along is not the memory of a pipe");
@@ -144,8 +145,7 @@ LinkAddress PipeLink::address() const {
 
 std::unique_ptr<Link> PipeLink::copy() const {
   auto other = std::unique_ptr<PipeLink>(new PipeLink(memory_));
-  if (reader_)
-    other->read_from(reader_lane_, duplicate(reader_->socket().get(), "copying a connection"));
+  if (reader_) other->read_from(reader_lane_, duplicate(reader_->socket().get(), "copying a connection"));
   if (writer_) other->write_to(writer_lane_, duplicate(writer_->socket().get(), "copying a connection"));
   return other;
 }

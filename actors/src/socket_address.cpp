@@ -32,8 +32,7 @@ SocketAddress resolve_path(const Address& address) {
   SocketAddress result;
   std::memcpy(&result.storage, &path, sizeof path);
   // The name of an abstract socket ends where the address does, a path with a NUL.
-  result.size =
-      static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + text.size() + (address.is_abstract() ? 0 : 1));
+  result.size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + text.size() + (address.is_abstract() ? 0 : 1));
   return result;
 }
 

@@ -70,15 +70,14 @@ StreamLink::StreamLink(FileDescriptor descriptor, bool readable, bool writable, 
     : descriptor_(std::move(descriptor)), readable_(readable), writable_(writable), is_socket_(is_socket) {}
 
 std::unique_ptr<Link> StreamLink::make(FileDescriptor descriptor, Connection::Direction direction) {
-  struct stat status{};
+  struct stat status {};
   if (!descriptor || ::fstat(descriptor.get(), &status) != 0) {
     // Of a number that is not open there is nothing to close, or it is somebody else's by then.
     const int number = descriptor.release();
     throw OSError(EBADF, "making a connection of descriptor " + std::to_string(number));
   }
   return std::unique_ptr<Link>(new StreamLink(std::move(descriptor), direction != Connection::Direction::write_only,
-                                              direction != Connection::Direction::read_only,
-                                              S_ISSOCK(status.st_mode)));
+                                              direction != Connection::Direction::read_only, S_ISSOCK(status.st_mode)));
 }
 
 std::size_t StreamLink::num_descriptors(std::uint64_t form) {
@@ -124,8 +123,7 @@ void StreamLink::write_all(std::span<const Piece> pieces) {
     std::array<iovec, most_parts> parts{};
     std::size_t count = 0;
     const auto add = [&](Piece piece) {
-      if (!piece.empty())
-        parts[count++] = {.iov_base = const_cast<std::byte*>(piece.data()), .iov_len = piece.size()};
+      if (!piece.empty()) parts[count++] = {.iov_base = const_cast<std::byte*>(piece.data()), .iov_len = piece.size()};
     };
     add(current);
     for (std::size_t i = next; i < pieces.size() && count < most_parts; ++i) add(pieces[i]);

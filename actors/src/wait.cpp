@@ -14,7 +14,8 @@ class WaitSet {
  public:
   explicit WaitSet(std::span<const Waitable> objects) : objects_(objects), events_(objects.size()) {
     for (std::size_t i = 0; i < objects.size(); ++i) {
-      if (objects[i].hooks_ == nullptr && objects[i].descriptor_ < 0) throw OSError(EBADF, "waiting for an empty descriptor");
+      if (objects[i].hooks_ == nullptr && objects[i].descriptor_ < 0)
+        throw OSError(EBADF, "waiting for an empty descriptor");
       events_[i] = {.fd = objects[i].descriptor_, .events = POLLIN, .revents = 0};
     }
   }
@@ -58,9 +59,10 @@ class WaitSet {
     for (std::size_t i = 0; i < objects_.size(); ++i) {
       const Waitable& object = objects_[i];
       if ((events_[i].revents & POLLNVAL) != 0) throw OSError(EBADF, "waiting for a descriptor that is not open");
-      const bool is_ready = object.hooks_ == nullptr ? events_[i].revents != 0
-                                                     : object.hooks_->has_data(object.object()) ||
-                                                           (events_[i].revents != 0 && object.hooks_->poll(object.object()));
+      const bool is_ready = object.hooks_ == nullptr
+                                ? events_[i].revents != 0
+                                : object.hooks_->has_data(object.object()) ||
+                                      (events_[i].revents != 0 && object.hooks_->poll(object.object()));
       if (is_ready) places.push_back(i);
     }
     return places;
@@ -87,8 +89,7 @@ std::vector<std::size_t> wait_until(std::span<const Waitable> objects, Deadline 
   std::chrono::milliseconds nap = longest_nap;
   for (;;) {
     set.begin();
-    const Deadline until =
-        nap < longest_nap ? std::min(deadline, std::chrono::steady_clock::now() + nap) : deadline;
+    const Deadline until = nap < longest_nap ? std::min(deadline, std::chrono::steady_clock::now() + nap) : deadline;
     const bool woken = set.sleep(until);
     set.end();
     auto ready = set.ready();

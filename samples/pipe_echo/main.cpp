@@ -84,8 +84,9 @@ void the_first_of_several() {
 void a_connection_in_a_message() {
   say("an end can be sent as well:");
   auto [control, their_control] = Pipe();
-  troupe::Process process{[](Connection connection) { connection.recv<Connection>().send("over the end that you sent me"); },
-                          std::move(their_control)};
+  troupe::Process process{
+      [](Connection connection) { connection.recv<Connection>().send("over the end that you sent me"); },
+      std::move(their_control)};
   process.start();
   auto [reader, writer] = Pipe(troupe::Duplex::no);
   control.send(writer);

@@ -1,8 +1,7 @@
-// The cases of CPython's _TestConnection and _TestPoll under their names and for every start method. What each pins down
-// is restated in one line.
+// The cases of CPython's _TestConnection and _TestPoll under their names and for every start method. What each pins
+// down is restated in one line.
 
 #include <troupe/connection.hpp>
-
 #include <troupe/context.hpp>
 #include <troupe/error.hpp>
 #include <troupe/pipe.hpp>

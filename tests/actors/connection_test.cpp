@@ -1,7 +1,6 @@
 // Connections beyond what Python's cases ask: what travels, who holds an end, what is left when a process is killed.
 
 #include <troupe/connection.hpp>
-
 #include <troupe/dynamic.hpp>
 #include <troupe/error.hpp>
 #include <troupe/pipe.hpp>
@@ -183,7 +182,8 @@ void echo_bytes(Connection connection) {
   }
 }
 
-// Messages around the sizes where a ring's parts, quarters and wraps begin, and much longer ones, come back as they were.
+// Messages around the sizes where a ring's parts, quarters and wraps begin, and much longer ones, come back as they
+// were.
 TEST(Connection, MessagesOfAllSizesComeBack) {
   auto [mine, theirs] = Pipe();
   Process process{echo_bytes, std::move(theirs)};
@@ -366,7 +366,9 @@ TEST(Connection, FilenoIsReadableWhileThereIsSomething) {
 std::chrono::microseconds processor_time() {
   rusage usage{};
   ::getrusage(RUSAGE_THREAD, &usage);
-  const auto sum = [](const timeval& time) { return std::chrono::seconds{time.tv_sec} + std::chrono::microseconds{time.tv_usec}; };
+  const auto sum = [](const timeval& time) {
+    return std::chrono::seconds{time.tv_sec} + std::chrono::microseconds{time.tv_usec};
+  };
   return sum(usage.ru_utime) + sum(usage.ru_stime);
 }
 

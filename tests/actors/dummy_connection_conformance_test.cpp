@@ -1,9 +1,8 @@
-// The cases of CPython's _TestConnection, _TestPoll and _TestListenerClient under their names, between threads. What each
-// pins down is restated in one line.
-
-#include <troupe/dummy_connection.hpp>
+// The cases of CPython's _TestConnection, _TestPoll and _TestListenerClient under their names, between threads. What
+// each pins down is restated in one line.
 
 #include <troupe/dummy.hpp>
+#include <troupe/dummy_connection.hpp>
 #include <troupe/error.hpp>
 
 #include "support/connections.hpp"

@@ -1,10 +1,9 @@
 // The cases of CPython's _TestListener, _TestListenerClient, OtherTest, TestInvalidFamily, TestInvalidHandle,
 // TestIgnoreEINTR and _TestPicklingConnections under their names. What each pins down is restated in one line.
 
-#include <troupe/listener.hpp>
-
 #include <troupe/context.hpp>
 #include <troupe/error.hpp>
+#include <troupe/listener.hpp>
 #include <troupe/pipe.hpp>
 #include <troupe/process.hpp>
 
@@ -142,7 +141,7 @@ TEST(TestInvalidHandle, test_invalid_handles) {
 constexpr std::size_t large = std::size_t{16} * 1024 * 1024 + 1;
 
 void receive_and_send_signalled(Connection connection) {
-  struct sigaction nothing{};
+  struct sigaction nothing {};
   nothing.sa_handler = [](int) {};
   ::sigaction(SIGUSR1, &nothing, nullptr);
   connection.send("ready");

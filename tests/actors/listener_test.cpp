@@ -1,8 +1,7 @@
 // Listener and Client beyond Python's cases: programs that are hostile or slow, and Python at the other end.
 
-#include <troupe/listener.hpp>
-
 #include <troupe/error.hpp>
+#include <troupe/listener.hpp>
 #include <troupe/process.hpp>
 
 #include "support/connections.hpp"
@@ -138,7 +137,8 @@ TEST(Listener, TooManySilentClientsCostTheOldest) {
   client.get();
 }
 
-// Garbage, half a frame, an absurd length, a wrong answer, an early end: an error for that client, and the next is served.
+// Garbage, half a frame, an absurd length, a wrong answer, an early end: an error for that client, and the next is
+// served.
 TEST(Listener, HostileClientsCostOnlyThemselves) {
   Listener listener{with_key("key", 200ms)};
   const std::vector<std::pair<std::string, bool>> attacks{
@@ -168,7 +168,8 @@ TEST(Listener, HostileClientsCostOnlyThemselves) {
 // What a peer announces costs no memory before it comes; what is no frame ends the connection.
 TEST(Listener, AnnouncedLengthsCostNothing) {
   Listener listener{{.family = Family::af_inet}};
-  for (const std::string& head : {std::string("\xff\xff\xff\xff\x40\0\0\0\0\0\0\0", 12), std::string("\x7f\xff\xff\xff", 4)}) {
+  for (const std::string& head :
+       {std::string("\xff\xff\xff\xff\x40\0\0\0\0\0\0\0", 12), std::string("\x7f\xff\xff\xff", 4)}) {
     FileDescriptor peer = connect_plainly(listener);
     Connection accepted = listener.accept(patience);
     send_raw(peer, head + std::string(1000, 'x'));
@@ -228,7 +229,8 @@ class PythonPeer : public testing::TestWithParam<std::tuple<Family, const char*>
     return address.family() == Family::af_inet ? std::to_string(address.port()) : address.path();
   }
   Address address_of(const std::string& line) const {
-    return family() == Family::af_inet ? Address{"127.0.0.1", static_cast<std::uint16_t>(std::stoi(line))} : Address{line};
+    return family() == Family::af_inet ? Address{"127.0.0.1", static_cast<std::uint16_t>(std::stoi(line))}
+                                       : Address{line};
   }
 };
 

@@ -1,12 +1,11 @@
 // The cases of CPython's TestWait under their names. What each pins down is restated in one line.
 
-#include <troupe/wait.hpp>
-
 #include <troupe/context.hpp>
 #include <troupe/error.hpp>
 #include <troupe/listener.hpp>
 #include <troupe/pipe.hpp>
 #include <troupe/process.hpp>
+#include <troupe/wait.hpp>
 
 #include "support/processes.hpp"
 
@@ -38,7 +37,7 @@ class TestWait : public testing::TestWithParam<StartMethod> {
 
 /// As in the original: the slow cases write with pauses of random length.
 void pause_if(bool slow) {
-  if (slow) std::this_thread::sleep_for(std::chrono::milliseconds{std::rand() % 100});  // NOLINT
+  if (slow) std::this_thread::sleep_for(std::chrono::milliseconds{std::rand() % 100});
 }
 
 void send_ten(Connection writer, bool slow) {

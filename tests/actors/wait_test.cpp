@@ -1,11 +1,10 @@
 // wait with things of several kinds at once.
 
-#include <troupe/wait.hpp>
-
 #include <troupe/error.hpp>
 #include <troupe/listener.hpp>
 #include <troupe/pipe.hpp>
 #include <troupe/process.hpp>
+#include <troupe/wait.hpp>
 
 #include "support/forked.hpp"
 #include "support/processes.hpp"
@@ -97,7 +96,8 @@ TEST(Wait, TakesNoProcessorTime) {
   const auto used = [] {
     rusage usage{};
     ::getrusage(RUSAGE_THREAD, &usage);
-    return (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1'000'000 + usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
+    return (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1'000'000 + usage.ru_utime.tv_usec +
+           usage.ru_stime.tv_usec;
   };
   const auto before = used();
   EXPECT_TRUE(wait({a, b, listener}, 500ms).empty());

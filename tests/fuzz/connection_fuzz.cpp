@@ -1,6 +1,6 @@
-// Any bytes as what comes through a connection: frames of a stream in pieces of any size, the messages of a handshake at
-// either side, and the shared memory of a pipe. Only troupe's errors may come out, no memory is taken for what has not
-// come, and nobody is let in who does not know the key.
+// Any bytes as what comes through a connection: frames of a stream in pieces of any size, the messages of a handshake
+// at either side, and the shared memory of a pipe. Only troupe's errors may come out, no memory is taken for what has
+// not come, and nobody is let in who does not know the key.
 //
 //   cmake --preset fuzz && cmake --build --preset fuzz && ctest --preset fuzz
 //   build/fuzz/tests/fuzz/connection_fuzz -max_total_time=60 tests/fuzz/corpus/connection
@@ -101,7 +101,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const BytesView input = std::as_bytes(std::span(data + 2, size - 2));
   switch (data[0] % 5) {
     case fuzz::frames: read_frames(input, data[1] + std::size_t{1}, std::nullopt, [](const Bytes&) {}); break;
-    case fuzz::frames_with_maximum: read_frames(input, data[1] + std::size_t{1}, 20, [](const Bytes& payload) {
+    case fuzz::frames_with_maximum:
+      read_frames(input, data[1] + std::size_t{1}, 20, [](const Bytes& payload) {
         if (payload.size() > 20) std::abort();
       });
       break;

@@ -52,8 +52,10 @@ int main(int argc, char** argv) {
   write("listener_named_answer", fuzz::listener, 0, frame("{sha256}" + mac));
   write("listener_unknown_digest", fuzz::listener, 0, frame("{sha1}" + mac));
   write("listener_http", fuzz::listener, 0, "GET / HTTP/1.1\r\n\r\n");
-  write("client_old_challenge", fuzz::client, 0, frame("#CHALLENGE#" + mac.substr(12)) + frame("#WELCOME#") + frame(mac));
-  write("client_named_challenge", fuzz::client, 0, frame("#CHALLENGE#{sha384}" + mac) + frame("#WELCOME#") + frame(mac));
+  write("client_old_challenge", fuzz::client, 0,
+        frame("#CHALLENGE#" + mac.substr(12)) + frame("#WELCOME#") + frame(mac));
+  write("client_named_challenge", fuzz::client, 0,
+        frame("#CHALLENGE#{sha384}" + mac) + frame("#WELCOME#") + frame(mac));
   write("client_refused", fuzz::client, 0, frame("#CHALLENGE#{sha256}" + mac) + frame("#FAILURE#"));
   write("client_short_challenge", fuzz::client, 0, frame("#CHALLENGE#short"));
   write("lane_message", fuzz::lane, 0, lane({.tail = 64}, 5, 0, "hello"));

@@ -1,7 +1,6 @@
 // Pipes whose other side is killed at every instruction, or writes nonsense into the shared memory.
 
 #include <troupe/connection.hpp>
-
 #include <troupe/error.hpp>
 #include <troupe/pipe.hpp>
 
@@ -83,7 +82,8 @@ TEST_F(KilledAtEveryStep, TheOnlySender) {
   }
 }
 
-// A sender is killed while another process still holds the sending end, and the receiver sleeps: what was sent wakes it.
+// A sender is killed while another process still holds the sending end, and the receiver sleeps: what was sent wakes
+// it.
 TEST_F(KilledAtEveryStep, OneOfSeveralSendersWhileTheReceiverSleeps) {
   for (int count = first_step();; count += stride) {
     auto [reader, writer] = Pipe(Duplex::no);
@@ -265,8 +265,8 @@ class DamagedLane : public testing::Test {
 
 TEST_F(DamagedLane, PositionsThatCannotBeAreErrors) {
   EXPECT_EQ(read(), "end");
-  for (const std::uint64_t tail : {std::uint64_t{1}, std::uint64_t{15}, std::uint64_t{lane_bytes + 1}, std::uint64_t{1} << 63,
-                                   ~std::uint64_t{0}}) {
+  for (const std::uint64_t tail : {std::uint64_t{1}, std::uint64_t{15}, std::uint64_t{lane_bytes + 1},
+                                   std::uint64_t{1} << 63, ~std::uint64_t{0}}) {
     control_.tail = tail;
     EXPECT_EQ(read(), "error") << tail;
   }

@@ -25,10 +25,10 @@ class Address {
   /// None yet.
   Address() = default;
   /// Errors of both: ValueError for the name of a Windows pipe.
-  Address(std::string path);  // NOLINT(google-explicit-constructor)
+  Address(std::string path);
   /// A literal, with the NULs that it holds: "\0name".
   template <std::size_t N>
-  Address(const char (&path)[N]) : Address(std::string(path, N - 1)) {}  // NOLINT(google-explicit-constructor)
+  Address(const char (&path)[N]) : Address(std::string(path, N - 1)) {}
   /// `host` is a name or four numbers; port 0 has the system choose one.
   Address(std::string host, std::uint16_t port) : host_(std::move(host)), port_(port), family_(Family::af_inet) {}
 

@@ -94,8 +94,8 @@ class Lane;
 
 }  // namespace detail
 
-/// One end. As troupe::Connection, but that it has no fileno, and does not travel but moves: into a dummy::Process, into
-/// messages. What is sent waits without bound.
+/// One end. As troupe::Connection, but that it has no fileno, and does not travel but moves: into a dummy::Process,
+/// into messages. What is sent waits without bound.
 /// Thread: caller; one thread may send while another one receives.
 class Connection {
  public:

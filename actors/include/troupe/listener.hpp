@@ -1,8 +1,8 @@
 #pragma once
 
 /// \file
-/// Connections through sockets, between programs: Listener and Client, as in multiprocessing.connection. A Python program
-/// can be at the other end; bytes (send_bytes, recv_bytes) are what both understand.
+/// Connections through sockets, between programs: Listener and Client, as in multiprocessing.connection. A Python
+/// program can be at the other end; bytes (send_bytes, recv_bytes) are what both understand.
 ///
 ///     troupe::Listener listener{{"localhost", 6000}, {.authkey = "secret"}};       // one program
 ///     troupe::Connection connection = listener.accept();
@@ -25,9 +25,9 @@ namespace troupe {
 /// The secret that both sides have to know. Never sent; each side proves to the other that it has it.
 class AuthKey {
  public:
-  AuthKey(std::vector<std::byte> bytes) : bytes_(std::move(bytes)) {}  // NOLINT(google-explicit-constructor)
-  AuthKey(std::string_view text);                                      // NOLINT(google-explicit-constructor)
-  AuthKey(const char* text) : AuthKey(std::string_view(text)) {}       // NOLINT(google-explicit-constructor)
+  AuthKey(std::vector<std::byte> bytes) : bytes_(std::move(bytes)) {}
+  AuthKey(std::string_view text);
+  AuthKey(const char* text) : AuthKey(std::string_view(text)) {}
   const std::vector<std::byte>& bytes() const noexcept { return bytes_; }
 
  private:
@@ -77,7 +77,8 @@ class Listener {
   const Address& address() const;
   /// Where the last accepted client came from; none before, and for Unix sockets.
   const std::optional<Address>& last_accepted() const;
-  /// Readable when a client has connected; accept may still have to wait for its handshake. Errors: OSError after close.
+  /// Readable when a client has connected; accept may still have to wait for its handshake.
+  /// Errors: OSError after close.
   int fileno() const;
   bool closed() const noexcept { return state_ == nullptr; }
   /// Stops listening and sends away who has not proved the key. May be repeated.

@@ -42,16 +42,16 @@ concept HasWaitHooks = requires(T& object) {
 class Waitable {
  public:
   /// A descriptor: ready when it is readable, or at its end.
-  Waitable(int descriptor) noexcept : descriptor_(descriptor) {}  // NOLINT(google-explicit-constructor)
-  Waitable(const FileDescriptor& descriptor) noexcept             // NOLINT(google-explicit-constructor)
+  Waitable(int descriptor) noexcept : descriptor_(descriptor) {}
+  Waitable(const FileDescriptor& descriptor) noexcept
       : object_(&descriptor), descriptor_(descriptor.get()) {}
   /// A process: ready when it has ended. Errors: those of ProcessRef::sentinel.
-  Waitable(const ProcessRef& process) : object_(&process), descriptor_(process.sentinel()) {}  // NOLINT
+  Waitable(const ProcessRef& process) : object_(&process), descriptor_(process.sentinel()) {}
   template <HasWaitHooks T>
-  Waitable(T& object) noexcept : object_(&object), hooks_(&hooks_of<T>) {}  // NOLINT
+  Waitable(T& object) noexcept : object_(&object), hooks_(&hooks_of<T>) {}
   template <HasFileno T>
     requires(!HasWaitHooks<T>)
-  Waitable(T& object) : object_(&object), descriptor_(object.fileno()) {}  // NOLINT
+  Waitable(T& object) : object_(&object), descriptor_(object.fileno()) {}
 
   /// Whether both are the same object, or the same number.
   friend bool operator==(const Waitable& a, const Waitable& b) noexcept {
