@@ -1,4 +1,4 @@
-// Shows processes that take turns: each waits on a condition until it is its turn; and what the others see when one dies.
+// Shows processes that take turns by a condition, and what the others see when one dies.
 // Run: condition_handover
 // Prints who has the turn. The order is always the same, although nobody knows who is started first.
 

@@ -95,8 +95,7 @@ class AnyLock {
   }
   bool take(Deadline deadline) const {
     LockState& state = this->state();
-    const bool taken = is_recursive_ ? (deadline == at_once ? state.try_take_recursive() : state.take_recursive(deadline))
-                                     : state.take(own_pid(), deadline);
+    const bool taken = is_recursive_ ? state.take_recursive(deadline) : state.take(own_pid(), deadline);
     if (taken && state.is_abandoned()) [[unlikely]]
       refuse_abandoned();
     return taken;

@@ -30,8 +30,8 @@ struct SemaphoreOptions {
 /// and more may be released than were taken. Copies are the same semaphore. Thread: any.
 class Semaphore {
  public:
-  /// Errors: OSError with EINVAL for a value that is negative or more than a system's semaphore can have; AssertionError
-  /// without a Runtime.
+  /// Errors: OSError with EINVAL for a negative value; AssertionError without a Runtime; ValueError for more
+  /// max_holders than fit.
   explicit Semaphore(int value = 1, SemaphoreOptions options = {});
 
   /// Takes a permit and returns true; false if it is not to `block` and there is none.

@@ -117,8 +117,8 @@ bool look_shortly(Predicate found) noexcept {
 }
 
 /// Puts right what process `dead` has left in the cells of `slab` (sync_slab.hpp): what it held is given back and
-/// marked abandoned, what it was about to wake is woken. To be called once for every process that has ended and may have
-/// had the slab, after its end. The memory is trusted in nothing: other processes may write anything there meanwhile.
+/// marked abandoned, what it was about to wake is woken. To be called after the end of every process that may have had
+/// the slab; more than once does no harm. The memory is trusted in nothing: others may write anything there meanwhile.
 /// Thread: any, in any process that has the slab mapped. Never blocks.
 void recover_cells(std::span<std::byte> slab, pid_t dead) noexcept;
 

@@ -13,8 +13,8 @@ namespace troupe {
 /// The cell of a Condition. Each slot is one thread that waits: which process it belongs to, whether it was notified,
 /// and when it came. Waiting and notified threads sleep on their own slot.
 ///
-///     free ──enter──► waiting ──notify──► notified ──the thread──► free
-///                        └──── time out ────────────────────────────►
+///     free ──enter──► waiting ──notify──► notified ──awake──► free
+///                        └──────────── time out ───────────────►
 ///
 /// Each arrow is one compare-and-swap, so a thread has either timed out or was notified. The slot of a process that has
 /// died becomes free, and if it was notified, the oldest waiting one is notified in its place.
