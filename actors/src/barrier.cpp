@@ -50,6 +50,9 @@ Barrier::Barrier(int parties, std::shared_ptr<detail::BarrierAction> action, Tim
     : action_(std::move(action)), timeout_(timeout) {
   if (parties < 1) throw ValueError("a barrier is for 1 party or more, not " + std::to_string(parties));
   const auto count = static_cast<std::size_t>(parties);
+  if (BarrierCell::slots_for(count) > max_cell_slots)
+    throw ValueError("a barrier is for at most " + std::to_string((max_cell_slots - 1) / 2) + " parties, not " +
+                     std::to_string(parties));
   cell_ = among == Among::threads ? CellHandle::make_local(CellKind::barrier, BarrierCell::lines_for(count))
                                   : CellHandle::make(CellKind::barrier, BarrierCell::lines_for(count));
   cell_.as<BarrierCell>().parties.store(static_cast<std::uint32_t>(parties));

@@ -13,11 +13,14 @@ constexpr const char* handle_kind = "condition";
 
 }  // namespace
 
-Condition::Condition(AnyLock lock, ConditionOptions options)
-    : lock_(std::move(lock)),
-      cell_(lock_.cell_.is_local()
-                ? CellHandle::make_local(CellKind::condition, SlotTable::lines_for(options.max_waiters))
-                : CellHandle::make(CellKind::condition, SlotTable::lines_for(options.max_waiters))) {}
+Condition::Condition(AnyLock lock, ConditionOptions options) : lock_(std::move(lock)) {
+  if (options.max_waiters == 0 || options.max_waiters > max_cell_slots)
+    throw ValueError("a condition is for 1 to " + std::to_string(max_cell_slots) + " waiters, not " +
+                     std::to_string(options.max_waiters));
+  const std::size_t lines = SlotTable::lines_for(options.max_waiters);
+  cell_ = lock_.cell_.is_local() ? CellHandle::make_local(CellKind::condition, lines)
+                                 : CellHandle::make(CellKind::condition, lines);
+}
 
 ConditionCell& Condition::cell(const char* attempted) const {
   if (!cell_) throw AssertionError("this condition was moved from: use the one that it went to");

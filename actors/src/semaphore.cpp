@@ -24,6 +24,9 @@ Semaphore::Semaphore(int value, SemaphoreOptions options, Bound bound, Among amo
   if (value < 0 && among == Among::threads)
     throw ValueError("a semaphore cannot begin with " + std::to_string(value) + " permits");
   if (value < 0) throw OSError(EINVAL, "making a semaphore of " + std::to_string(value) + " permits");
+  if (options.robust && (options.max_holders == 0 || options.max_holders > max_cell_slots))
+    throw ValueError("a robust semaphore has 1 to " + std::to_string(max_cell_slots) + " holders, not " +
+                     std::to_string(options.max_holders));
   const CellKind kind = options.robust ? CellKind::robust_semaphore : CellKind::semaphore;
   const std::size_t lines = options.robust ? SlotTable::lines_for(options.max_holders) : 1;
   cell_ = among == Among::threads ? CellHandle::make_local(kind, lines) : CellHandle::make(kind, lines);

@@ -60,6 +60,8 @@ TEST(Barrier, IsForAnyParties) {
 TEST(Barrier, NeedsAParty) {
   EXPECT_THROW(Barrier{0}, ValueError);
   EXPECT_THROW(Barrier{-1}, ValueError);
+  EXPECT_THROW(Barrier{3577}, ValueError);
+  EXPECT_NO_THROW(Barrier{3576});
 }
 
 // An action with captures goes along under fork, and says that it cannot otherwise.

@@ -109,6 +109,8 @@ TEST(Condition, TakesALockThatIsThere) {
 }
 
 TEST(Condition, SaysWhenTooManyWait) {
+  EXPECT_THROW(Condition(ConditionOptions{.max_waiters = 0}), ValueError);
+  EXPECT_THROW(Condition(ConditionOptions{.max_waiters = 7155}), ValueError);
   const Condition condition{{.max_waiters = 7}};
   auto [mine, theirs] = make_line();
   std::vector<Process> waiters;

@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <csignal>
+#include <ctime>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -141,6 +142,21 @@ TEST(Lock, WaitsAsLongAsItIsTold) {
   EXPECT_FALSE(lock.try_lock_for(0s));
   lock.release();
   EXPECT_TRUE(lock.acquire(true, -1s));
+}
+
+std::chrono::nanoseconds own_cpu_time() {
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds{time.tv_sec} + std::chrono::nanoseconds{time.tv_nsec};
+}
+
+// Whoever waits sleeps: a tenth of the time would be a lot.
+TEST(Lock, IsWaitedForAsleep) {
+  const Lock lock;
+  lock.acquire();
+  const auto before = own_cpu_time();
+  EXPECT_FALSE(lock.acquire(true, 200ms));
+  EXPECT_LT(own_cpu_time() - before, 20ms);
 }
 
 int with_lock(const Lock& lock, int x) {

@@ -70,6 +70,8 @@ TEST(Semaphore, RobustOnesBehaveLikeOthersOtherwise) {
 }
 
 TEST(Semaphore, SaysWhenThereIsNoRoomForAnotherHolder) {
+  EXPECT_THROW(Semaphore(1, {.robust = true, .max_holders = 0}), ValueError);
+  EXPECT_THROW(Semaphore(1, {.robust = true, .max_holders = 7155}), ValueError);
   const Semaphore semaphore{100, {.robust = true, .max_holders = 7}};
   auto [mine, theirs] = test::make_line();
   std::vector<Process> holders;

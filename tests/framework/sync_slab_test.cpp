@@ -159,6 +159,33 @@ void pass_on(const Sent& sent, const FileDescriptor& line) {
   process.join();
 }
 
+// A forked process has what it took along, even if its parent drops it before the process has had time to say so, and
+// wants new cells at once.
+TEST(SyncSlab, KeepsWhatForkedProcessesTookAlong) {
+  auto [mine, theirs] = make_line();
+  const std::uint32_t here = own_pid();
+  for (int round = 0; round < 30; ++round) {
+    {
+      const CellHandle cell = new_cell();
+      state(cell).try_take(own_pid());
+      Process{ProcessOptions{.start_method = StartMethod::fork},
+              [cell, here, &line = theirs] {
+                receive_text(line);
+                send_text(line, lock_word::owner(state(cell).word) == here ? "still held" : "taken away");
+              }}
+          .start();
+    }
+    std::vector<CellHandle> others;
+    for (int i = 0; i < 20; ++i) {
+      others.push_back(new_cell());
+      ASSERT_TRUE(state(others.back()).try_take(own_pid()));
+      state(others.back()).give();
+    }
+    send_text(mine, "look");
+    ASSERT_EQ(receive_text(mine), "still held");
+  }
+}
+
 // A handle can be passed on by a process that has not made the cell.
 TEST(SyncSlab, PassesHandlesOn) {
   const Sent sent{new_cell()};

@@ -80,7 +80,7 @@ class BarrierActionOf final : public BarrierAction {
 /// same barrier. Thread: any.
 class Barrier {
  public:
-  /// `parties`: at least 1. Errors: ValueError for less; AssertionError without a Runtime, OSError without memory.
+  /// `parties`: 1 to 3576. Errors: ValueError for others; AssertionError without a Runtime, OSError without memory.
   explicit Barrier(int parties) : Barrier(parties, nullptr, std::nullopt, Among::processes) {}
   /// `timeout` is that of waits without one.
   template <class Rep, class Period>

@@ -17,14 +17,15 @@
 namespace troupe {
 
 struct ConditionOptions {
-  /// How many threads can wait at the same time; each takes 9 bytes.
+  /// How many threads can wait at the same time, 1 to 7154; each takes 9 bytes.
   std::size_t max_waiters = 224;
 };
 
 /// A condition and its lock. Copies are the same condition. Thread: any.
 class Condition {
  public:
-  /// With an RLock of its own. Errors: AssertionError without a Runtime, OSError without memory.
+  /// With an RLock of its own. Errors of both: AssertionError without a Runtime, OSError without memory, ValueError for
+  /// other max_waiters.
   explicit Condition(ConditionOptions options = {}) : Condition(RLock{}, options) {}
   /// With a Lock or RLock that is there already.
   explicit Condition(AnyLock lock, ConditionOptions options = {});

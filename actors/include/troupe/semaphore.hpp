@@ -22,7 +22,7 @@ struct SemaphoreOptions {
   /// Permits come back from processes that die with them. They then have to be released by the process that took them:
   /// what a process releases beyond that makes one more. Costs some 100 ns for each call.
   bool robust = false;
-  /// How many processes can have permits of a robust one at the same time.
+  /// How many processes can have permits of a robust one at the same time: 1 to 7154.
   std::size_t max_holders = 112;
 };
 
@@ -30,8 +30,8 @@ struct SemaphoreOptions {
 /// and more may be released than were taken. Copies are the same semaphore. Thread: any.
 class Semaphore {
  public:
-  /// Errors: OSError with EINVAL for a negative value; AssertionError without a Runtime; ValueError for more
-  /// max_holders than fit.
+  /// Errors: OSError with EINVAL for a negative value; AssertionError without a Runtime; ValueError for
+  /// other max_holders.
   explicit Semaphore(int value = 1, SemaphoreOptions options = {});
 
   /// Takes a permit and returns true; false if it is not to `block` and there is none.

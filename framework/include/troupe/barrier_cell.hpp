@@ -43,7 +43,10 @@ struct alignas(cell_bytes) BarrierCell {
   void recover(std::uint32_t dead, std::size_t num_lines) noexcept;
 
   /// How many lines a barrier needs: slots for the parties of two epochs.
-  static constexpr std::size_t lines_for(std::size_t num_parties) { return SlotTable::lines_for(2 * num_parties + 1); }
+  static constexpr std::size_t slots_for(std::size_t num_parties) { return 2 * num_parties + 1; }
+  static constexpr std::size_t lines_for(std::size_t num_parties) {
+    return SlotTable::lines_for(slots_for(num_parties));
+  }
 
  private:
   static constexpr std::uint32_t broken = 1;

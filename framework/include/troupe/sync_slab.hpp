@@ -75,6 +75,9 @@ inline constexpr std::size_t slab_bytes = 64 * 1024;
 /// Most lines that a cell can have: all but the slab's own.
 inline constexpr std::size_t max_cell_lines = slab_bytes / cell_bytes - 1;
 
+/// Most slots that a cell can have.
+inline constexpr std::size_t max_cell_slots = (max_cell_lines - 1) * SlotLine::num_slots;
+
 /// recover_cells for a slab by its descriptor; nothing happens if it is something else. Thread: any. Errors: none.
 void recover_slab(int descriptor, pid_t dead) noexcept;
 
