@@ -234,11 +234,11 @@ void NurseryLink::unlink_name(const std::string& name, std::uint64_t inode) {
 
 void NurseryLink::close_names() noexcept {
   try {
-    for (const auto& [name, open] : std::exchange(names_, {}))
-      send_note(name.first, name.second, wire::NameNote::What::CLOSING);
+    for (const auto& [name, open] : names_) send_note(name.first, name.second, wire::NameNote::What::CLOSING);
   } catch (const Error&) {
     // Without a nursery nobody keeps count of names.
   }
+  names_.clear();
 }
 
 void NurseryLink::send_preload(CodeRef function) {

@@ -178,6 +178,27 @@ TEST(SharedMemoryFaults, AProgramIsToldWhatItForgot) {
   EXPECT_EQ(std::ranges::count(errors, '\n'), 1);
 }
 
+[[maybe_unused]] const bool loser = add_role("lose_nursery", [](int argc, char** argv, const std::string& name) {
+  const Runtime runtime{argc, argv};
+  static const auto memory = SharedMemory::create(100, name);
+  auto [mine, theirs] = make_line();
+  Process process{[](const FileDescriptor& line) { send_text(line, std::to_string(::getppid())); }, std::move(theirs)};
+  process.start();
+  const pid_t nursery = std::stoi(receive_text(mine));
+  process.join();
+  ::kill(nursery, SIGKILL);
+  return still_running_after({nursery}, 5s).empty() ? 0 : 1;
+});
+
+// A nursery that takes the place of one that was killed is told of the names of the main process.
+TEST(SharedMemoryFaults, AKilledNurseryLeavesNoNamesOfTheMainProcess) {
+  const std::string prefix = new_prefix();
+  Program program{"lose_nursery", prefix + "lost"};
+  EXPECT_EQ(program.wait(), 0);
+  EXPECT_THAT(names_with(prefix), IsEmpty());
+  EXPECT_THAT(program.errors(), HasSubstr("1 leaked shared_memory objects"));
+}
+
 // What another program has made is not ours to remove, also if it has taken over a name of ours.
 TEST(SharedMemoryFaults, WhatOthersMadeStays) {
   const std::string name = new_prefix() + "foreign";
