@@ -16,6 +16,8 @@ namespace {
 
 /// What the kernel takes as the name of a memfd.
 constexpr std::size_t longest_name = 249;
+/// Ranges from this size on are left out of core files.
+constexpr std::size_t no_dump_bytes = std::size_t{64} << 20U;
 
 }  // namespace
 
@@ -58,6 +60,8 @@ Mapping::Mapping(int file, std::size_t offset, std::size_t bytes, Access access,
   void* address = ::mmap(nullptr, bytes, protection, MAP_SHARED, file, static_cast<off_t>(offset));
   if (address == MAP_FAILED) throw OSError(errno, "mapping " + std::to_string(bytes) + " bytes for " + purpose);
   address_ = static_cast<std::byte*>(address);
+  // A core file of a process with such a range, nearly all of it empty, would take the kernel half a minute.
+  if (bytes >= no_dump_bytes) ::madvise(address, bytes, MADV_DONTDUMP);
 }
 
 Mapping Mapping::twice_in_a_row(int file, std::size_t offset, std::size_t bytes, const std::string& purpose) {

@@ -1,11 +1,10 @@
 #pragma once
 
 /// \file
-/// How the templates of queues, which know types, meet the queue itself, which does not. Part of the codec's headers:
-/// it shows the builders.
+/// How the templates of queues, which know types, meet the queue itself, which does not.
 
 #include <troupe/bell.hpp>
-#include <troupe/wire/value.capnp.h>
+#include <troupe/codec_core.hpp>
 #include <troupe/wire_message.hpp>
 
 #include <cstddef>
