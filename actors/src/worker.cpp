@@ -84,7 +84,7 @@ class Answer {
   /// `memory` must be zero, and is again when this ends.
   Answer(std::span<std::uint64_t> memory, Arena& arena)
       : memory_(memory), message_(memory, arena), result_(message_.initRoot<wire::Result>()) {}
-  ~Answer() { std::memset(memory_.data(), 0, message_.first_words().size_bytes()); }
+  ~Answer() noexcept { std::memset(memory_.data(), 0, message_.first_words().size_bytes()); }
   Answer(const Answer&) = delete;
   Answer& operator=(const Answer&) = delete;
 
