@@ -39,7 +39,12 @@ bool step(Stepped& process, int count) {
 }
 
 /// Every so many-th instruction, from a changing one on, so that the cases take seconds and all are met in some runs.
-constexpr int stride = sanitized ? 97 : 5;
+/// Code that is not optimized has many more.
+#ifdef NDEBUG
+constexpr int stride = sanitized ? 97 : 7;
+#else
+constexpr int stride = 397;
+#endif
 int first_step() { return static_cast<int>(::getpid() % stride); }
 
 class KilledAtEveryStep : public testing::Test {
