@@ -117,7 +117,7 @@ TEST(SharedMemoryFaults, AKilledProcessLeavesOnlyWhatOthersUse) {
   }
 }
 
-// A user that is killed takes nothing away from the one who made it (CPython issue 82300).
+// A user that is killed takes nothing away from the one who made it (CPython gh-82300).
 TEST(SharedMemoryFaults, AKilledUserTakesNothingAway) {
   const std::string name = new_prefix() + "used";
   const auto memory = SharedMemory::create(100, name);
