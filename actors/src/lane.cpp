@@ -182,7 +182,7 @@ std::uint64_t LaneReader::available(std::uint64_t head) const {
 
 LaneReader::Arrival LaneReader::wait(Deadline deadline, Presence& presence) {
   if (has_data()) return Arrival::data;
-  if (deadline != no_deadline && deadline <= std::chrono::steady_clock::now()) {
+  if (is_over(deadline)) {
     const bool alone = socket_.is_alone();
     if (has_data()) return Arrival::data;
     return alone ? Arrival::end : Arrival::timeout;
@@ -208,7 +208,7 @@ LaneReader::Arrival LaneReader::sleep(Deadline deadline) {
     for (int i = 0; woken == LaneSocket::Woken::rung && !has_data() && i < 4; ++i) ::sched_yield();
     if (has_data()) return Arrival::data;
     if (woken == LaneSocket::Woken::alone) return has_data() ? Arrival::data : Arrival::end;
-    if (deadline != no_deadline && std::chrono::steady_clock::now() >= deadline) return Arrival::timeout;
+    if (is_over(deadline)) return Arrival::timeout;
     nap.woken(woken);
   }
 }

@@ -198,7 +198,7 @@ Connection Listener::accept_until(Deadline deadline) {
     if (events.front().revents != 0)
       if (auto connection = me.welcome()) return std::move(*connection);
     me.send_late_ones_away();
-    if (count == 0 && deadline != no_deadline && std::chrono::steady_clock::now() >= deadline)
+    if (count == 0 && is_over(deadline))
       throw TimeoutError("no client has connected to " + me.address.to_string() + " in time");
   }
 }

@@ -1,6 +1,7 @@
 #include <troupe/error.hpp>
 #include <troupe/queue_message.hpp>
 
+#include "message_arena.hpp"
 #include "queue_memory.hpp"
 
 #include <cerrno>

@@ -3,7 +3,6 @@
 #include <troupe/cell.hpp>
 #include <troupe/error.hpp>
 
-#include <fcntl.h>
 #include <poll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -35,8 +34,8 @@ void QueueLeases::keep(std::uint64_t number, std::span<const std::byte> message)
   if (place == places_.end())
     throw Full(std::to_string(num_places) + " items of a queue were taken and are not done: call task_done()");
   const auto offset = static_cast<std::size_t>(place - places_.begin()) * place_bytes;
-  while (::fallocate(file_, 0, static_cast<off_t>(messages_offset_ + offset), static_cast<off_t>(message.size())) != 0)
-    if (errno != EINTR) throw OSError(errno, "getting memory for an item of a queue");
+  if (const int error = back_with_memory(file_, messages_offset_ + offset, message.size()); error != 0)
+    throw OSError(error, "getting memory for an item of a queue");
   std::memcpy(messages_ + offset, message.data(), message.size());
   place->num_bytes = static_cast<std::uint32_t>(message.size());
   place->number = number;

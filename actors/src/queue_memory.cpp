@@ -3,20 +3,20 @@
 #include <troupe/error.hpp>
 #include <troupe/runtime.hpp>
 
+#include "message_arena.hpp"
+
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <climits>
 #include <cstring>
-#include <fcntl.h>
 #include <utility>
 
 namespace troupe::detail {
 
 namespace {
 
-constexpr std::size_t page_bytes = 4096;
-constexpr std::size_t header_bytes = (sizeof(QueueHeader) + page_bytes - 1) / page_bytes * page_bytes;
+constexpr std::size_t header_bytes = round_to_pages(sizeof(QueueHeader));
 constexpr std::size_t first_region_bytes = 256 * 1024;
 /// Memory is asked for in pieces of this size.
 constexpr std::size_t backed_bytes = 64 * 1024;
@@ -45,63 +45,63 @@ constexpr std::size_t bytes_of(std::size_t words, std::size_t segments) {
   return (bytes + frame_alignment - 1) / frame_alignment * frame_alignment;
 }
 
-/// What this process has of queues.
-struct ProcessQueues {
+/// The queues that this process has.
+struct OpenQueues {
   std::mutex mutex;
-  std::map<Ticket, std::weak_ptr<QueueMemory>> open;  // guarded, by the ticket of their memory
-  std::mutex arena_mutex;
-  std::atomic<MessageArena*> arena{nullptr};  // made with arena_mutex
+  std::map<Ticket, std::weak_ptr<QueueMemory>> all;  // guarded, by the ticket of their memory
 };
 
-ProcessQueues& process_queues();
+OpenQueues& open_queues();
 
-// A forked process must not give out what its parent gives out, nor wait for locks that threads of its parent had.
-void forget_parent() {
-  ProcessQueues& all = process_queues();
-  new (&all.mutex) std::mutex;
-  new (&all.arena_mutex) std::mutex;
-  all.arena = nullptr;
-  for (const auto& [ticket, weak] : all.open)
+// A forked process must not wait for locks that threads of its parent had.
+void forget_threads_of_parent() {
+  OpenQueues& open = open_queues();
+  new (&open.mutex) std::mutex;
+  for (const auto& [ticket, weak] : open.all)
     if (const auto queue = weak.lock()) queue->forget_threads();
 }
 
-ProcessQueues& process_queues() {
-  static auto* all = [] {
-    at_child_start(forget_parent);
-    return new ProcessQueues;  // never destroyed: queues may be static objects
+OpenQueues& open_queues() {
+  static auto* open = [] {
+    at_child_start(forget_threads_of_parent);
+    return new OpenQueues;  // never destroyed: queues may be static objects
   }();
-  return *all;
+  return *open;
+}
+
+/// When to give up waiting for the lock of an end, for a call that ends at `deadline`.
+Deadline lock_deadline(Deadline deadline) { return is_over(deadline) ? deadline_after(shortly) : deadline; }
+
+/// With the lock of one end: looks for a while whether `found()`, then sleeps where the other end rings, until
+/// `deadline`; whether it is found.
+template <class Found>
+bool wait_until(Bell::Word& word, Found found, Deadline deadline) noexcept {
+  thread_local SpinWait spin;
+  if (found()) return true;
+  if (is_over(deadline)) return false;
+  if (spin(found)) return true;
+  const bool is_found = Bell{&word}.sleep_until(found, deadline);
+  spin.found_later();
+  return is_found;
 }
 
 }  // namespace
-
-MessageArena& MessageArena::instance() {
-  ProcessQueues& all = process_queues();
-  if (auto* arena = all.arena.load()) return *arena;
-  const std::lock_guard lock{all.arena_mutex};
-  if (all.arena.load() == nullptr) {
-    auto made = std::make_unique<MessageArena>(new_ticket());
-    const int file = made->arena.file();
-    store::hold(made->ticket, {&file, 1});
-    all.arena = made.release();  // as long as this process
-  }
-  return *all.arena.load();
-}
 
 QueueItem::~QueueItem() {
   if (arena && !is_leased)
     for (const SegmentRef& segment : segments) arena->release(segment.ticket);
 }
 
-/// Holds one of the two locks. What a killed holder left undone is done first.
+/// Holds the lock of one end. What a killed holder left undone is done first.
 class QueueMemory::Guard {
  public:
   /// Not held, and false, when it was not free until `deadline`.
-  Guard(QueueMemory& queue, LockState& lock, void (QueueMemory::*settle)(), Deadline deadline)
-      : lock_(lock), held_(lock.take(own_pid(), deadline)) {
+  Guard(QueueMemory& queue, End end, Deadline deadline)
+      : lock_(end == End::put ? queue.shared().put.lock : queue.shared().get.lock),
+        held_(lock_.take(own_pid(), deadline)) {
     if (!held_ || !lock_.is_abandoned()) return;
     try {
-      (queue.*settle)();
+      queue.settle(end);
     } catch (...) {
       lock_.give_as_abandoned();
       throw;
@@ -132,10 +132,10 @@ QueueMemory::QueueMemory(CellHandle cell, Ticket ticket, FileDescriptor file)
 
 QueueMemory::~QueueMemory() {
   {
-    ProcessQueues& all = process_queues();
-    const std::lock_guard lock{all.mutex};
-    if (const auto place = all.open.find(ticket_); place != all.open.end() && place->second.expired())
-      all.open.erase(place);
+    OpenQueues& open = open_queues();
+    const std::lock_guard lock{open.mutex};
+    if (const auto place = open.all.find(ticket_); place != open.all.end() && place->second.expired())
+      open.all.erase(place);
   }
   if (!is_running()) return;
   try {
@@ -156,20 +156,20 @@ std::shared_ptr<QueueMemory> QueueMemory::make(std::uint64_t capacity, QueueKind
   cell.as<QueueCell>().store_ticket = ticket;
   std::shared_ptr<QueueMemory> queue{new QueueMemory{std::move(cell), ticket, std::move(file)}};
   queue->header_.capacity = capacity;
-  ProcessQueues& all = process_queues();
-  const std::lock_guard lock{all.mutex};
-  all.open[ticket] = queue;
+  OpenQueues& open = open_queues();
+  const std::lock_guard lock{open.mutex};
+  open.all[ticket] = queue;
   return queue;
 }
 
 std::shared_ptr<QueueMemory> QueueMemory::open(CellHandle cell) {
   const Ticket ticket = cell.as<QueueCell>().store_ticket;
-  ProcessQueues& all = process_queues();
-  const std::lock_guard lock{all.mutex};
-  if (auto queue = all.open[ticket].lock()) return queue;
+  OpenQueues& open = open_queues();
+  const std::lock_guard lock{open.mutex};
+  if (auto queue = open.all[ticket].lock()) return queue;
   auto files = store::take_hold(ticket);
   std::shared_ptr<QueueMemory> queue{new QueueMemory{std::move(cell), ticket, std::move(files.at(0))}};
-  all.open[ticket] = queue;
+  open.all[ticket] = queue;
   return queue;
 }
 
@@ -190,32 +190,16 @@ bool QueueMemory::has_capacity() const noexcept {
                                       header_.capacity;
 }
 
-// With the put lock.
-bool QueueMemory::wait_for_capacity(Deadline deadline) noexcept {
-  thread_local SpinWait spin;
-  Bell bell{&shared().get.bell};
-  const auto found = [this] { return has_capacity(); };
-  if (found()) return true;
-  if (is_over(deadline)) return false;
-  if (spin(found)) return true;
-  while (!found() && !is_over(deadline)) {
-    bell.arm(Bell::Sleeper::thread);
-    if (!found()) bell.sleep(deadline);
-    bell.disarm();
-  }
-  spin.found_later();
-  return found();
-}
-
-// Asks for memory before it is touched the first time: running out is an error here, and would be SIGBUS later.
+// Asks for memory before it is touched the first time.
 void QueueMemory::back_with_memory(std::size_t region, std::uint64_t tail, std::size_t bytes) {
-  const auto round_up = [](std::uint64_t position) { return (position + backed_bytes - 1) / backed_bytes * backed_bytes; };
+  const auto round_up = [](std::uint64_t position) {
+    return (position + backed_bytes - 1) / backed_bytes * backed_bytes;
+  };
   const std::uint64_t begin = round_up(tail);
   const std::uint64_t end = std::min<std::uint64_t>(round_up(tail + bytes), region_bytes(region));
   if (begin >= end) return;
-  const auto offset = static_cast<off_t>(region_offset(region) + begin);
-  while (::fallocate(file_.get(), 0, offset, static_cast<off_t>(end - begin)) != 0)
-    if (errno != EINTR) throw OSError(errno, "getting memory for an item of a queue");
+  if (const int error = troupe::back_with_memory(file_.get(), region_offset(region) + begin, end - begin); error != 0)
+    throw OSError(error, "getting memory for an item of a queue");
 }
 
 // With the put lock: where `bytes` fit, in this region or in the next.
@@ -255,29 +239,28 @@ void QueueMemory::write(std::span<const std::uint64_t> words, std::span<const Se
 }
 
 bool QueueMemory::put(std::span<const std::uint64_t> words, std::span<const SegmentRef> segments, Deadline deadline) {
-  const bool at_once_only = is_over(deadline);
-  if (at_once_only && is_full()) return false;
+  if (is_over(deadline) && is_full()) return false;
   {
-    QueueCell& cell = shared();
-    const Guard guard{*this, cell.put.lock, &QueueMemory::settle_puts,
-                      at_once_only ? deadline_after(shortly) : deadline};
-    if (!guard || !wait_for_capacity(deadline)) return false;
+    const Guard guard{*this, End::put, lock_deadline(deadline)};
+    if (!guard || !wait_until(shared().get.bell, [this] { return has_capacity(); }, deadline)) return false;
     write(words, segments);
   }
   Bell{&shared().put.bell}.ring();
   return true;
 }
 
-// With the put lock, which its holder died with: at most one item is in and not counted.
-void QueueMemory::settle_puts() {
-  const std::size_t region = header_.puts.region.load();
+// With the lock of that end, whose holder died with it: at most one item has gone in, or out, and was not counted.
+void QueueMemory::settle(End end) {
+  QueueHeader::Side& side = end == End::put ? header_.puts : header_.gets;
+  const std::size_t region = side.region.load();
   QueueRegion& positions = header_.regions[region];
-  const std::uint64_t counted = positions.counted.load();
-  if (counted == positions.tail.load()) return;
+  const std::uint64_t position = (end == End::put ? positions.tail : positions.head).load();
+  std::atomic<std::uint64_t>& counted = end == End::put ? positions.counted : positions.released;
+  if (counted.load() == position) return;
   QueueFrame frame{};
-  std::memcpy(&frame, region_data(region) + counted % region_bytes(region), sizeof frame);
-  header_.puts.count.store(frame.number);
-  positions.counted.store(positions.tail.load());
+  std::memcpy(&frame, region_data(region) + counted.load() % region_bytes(region), sizeof frame);
+  side.count.store(frame.number);
+  counted.store(position);
 }
 
 // --- Getting ---
@@ -290,8 +273,7 @@ bool QueueMemory::has_item() noexcept {
     QueueRegion& positions = header_.regions[region];
     if (positions.tail.load(std::memory_order_acquire) != positions.head.load(std::memory_order_relaxed)) return true;
     if (region >= last) return false;
-    ::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(region_offset(region)),
-                static_cast<off_t>(region_bytes(region)));
+    give_memory_back(file_.get(), region_offset(region), region_bytes(region));
     header_.gets.region.store(region + 1, std::memory_order_release);
   }
 }
@@ -299,23 +281,6 @@ bool QueueMemory::has_item() noexcept {
 // Whether a process has died since somebody looked after what it had taken.
 bool QueueMemory::has_orphans() const noexcept {
   return leases_ && shared().num_deaths.load() != header_.num_deaths_seen.load();
-}
-
-// With the get lock: until there is an item, or somebody may have left one.
-bool QueueMemory::wait_for_item(Deadline deadline) noexcept {
-  thread_local SpinWait spin;
-  Bell bell{&shared().put.bell};
-  const auto found = [this] { return has_item() || has_orphans(); };
-  if (found()) return true;
-  if (is_over(deadline)) return false;
-  if (spin(found)) return true;
-  while (!found() && !is_over(deadline)) {
-    bell.arm(Bell::Sleeper::thread);
-    if (!found()) bell.sleep(deadline);
-    bell.disarm();
-  }
-  spin.found_later();
-  return found();
 }
 
 // Reads the message at the beginning of `memory`; its size there. Errors: OSError when there is none.
@@ -368,9 +333,9 @@ bool QueueMemory::get(QueueItem& item, Deadline deadline) {
   Ticket arena = 0;
   for (bool taken = false; !taken;) {
     if (at_once_only && size() == 0 && !has_orphans()) return false;
-    const Guard guard{*this, shared().get.lock, &QueueMemory::settle_gets,
-                      at_once_only ? deadline_after(shortly) : deadline};
-    if (!guard || !wait_for_item(deadline)) return false;
+    const Guard guard{*this, End::get, lock_deadline(deadline)};
+    const auto found = [this] { return has_item() || has_orphans(); };
+    if (!guard || !wait_until(shared().put.bell, found, deadline)) return false;
     taken = take_over(item, arena);
     if (taken || !has_item()) continue;
     take(item, arena);
@@ -380,18 +345,6 @@ bool QueueMemory::get(QueueItem& item, Deadline deadline) {
   item.is_leased = leases_.has_value();
   if (!item.segments.empty()) item.arena = arena_view(arena);
   return true;
-}
-
-// With the get lock, which its holder died with: at most one item is out and not counted.
-void QueueMemory::settle_gets() {
-  const std::size_t region = header_.gets.region.load();
-  QueueRegion& positions = header_.regions[region];
-  const std::uint64_t released = positions.released.load();
-  if (released == positions.head.load()) return;
-  QueueFrame frame{};
-  std::memcpy(&frame, region_data(region) + released % region_bytes(region), sizeof frame);
-  header_.gets.count.store(frame.number);
-  positions.released.store(positions.head.load());
 }
 
 std::shared_ptr<ArenaView> QueueMemory::arena_view(Ticket ticket) {
@@ -448,8 +401,7 @@ bool QueueMemory::is_all_done() const noexcept {
 
 bool QueueMemory::wait_done(Deadline deadline) {
   for (;;) {
-    if (shared().put.lock.is_abandoned())
-      const Guard counts{*this, shared().put.lock, &QueueMemory::settle_puts, deadline};
+    if (shared().put.lock.is_abandoned()) const Guard counts{*this, End::put, deadline};
     const std::uint32_t seen = header_.num_done_low.load();
     if (is_all_done()) return true;
     if (is_over(deadline)) return false;

@@ -121,15 +121,14 @@ class QueueMemory {
  private:
   QueueMemory(CellHandle cell, Ticket ticket, FileDescriptor file);
 
+  enum class End : bool { put, get };
   class Guard;
   QueueCell& shared() const noexcept { return cell_.as<QueueCell>(); }
   std::byte* region_data(std::size_t index);
   void back_with_memory(std::size_t region, std::uint64_t tail, std::size_t bytes);
-  bool wait_for_capacity(Deadline deadline) noexcept;
   bool has_capacity() const noexcept;
   std::byte* room_for(std::size_t bytes, std::size_t& region);
   void write(std::span<const std::uint64_t> words, std::span<const SegmentRef> segments);
-  bool wait_for_item(Deadline deadline) noexcept;
   bool has_item() noexcept;
   bool has_orphans() const noexcept;
   bool is_all_done() const noexcept;
@@ -138,8 +137,7 @@ class QueueMemory {
   bool take_over(QueueItem& item, Ticket& arena);
   void take(QueueItem& item, Ticket& arena);
   static std::size_t read(std::span<const std::byte> memory, QueueFrame& frame, QueueItem& item);
-  void settle_puts();
-  void settle_gets();
+  void settle(End end);
   std::shared_ptr<ArenaView> arena_view(Ticket ticket);
 
   CellHandle cell_;
@@ -155,16 +153,6 @@ class QueueMemory {
   // Guarded by mutex_:
   std::array<Mapping, QueueHeader::num_regions> regions_;
   std::map<Ticket, std::shared_ptr<ArenaView>> arenas_;
-};
-
-/// The arena of this process for large parts of messages in queues, and its ticket. Errors: OSError.
-struct MessageArena {
-  explicit MessageArena(Ticket its_ticket) : ticket(its_ticket) {}
-
-  Arena arena{"troupe-messages"};
-  Ticket ticket;
-
-  static MessageArena& instance();
 };
 
 }  // namespace troupe::detail

@@ -23,7 +23,6 @@ using Clock = std::chrono::steady_clock;
 /// stack.
 constexpr unsigned deepest = 64;
 
-bool is_past(Deadline deadline) noexcept { return deadline != no_deadline && Clock::now() >= deadline; }
 
 }  // namespace
 
@@ -104,7 +103,7 @@ Ref<ThreadTask> ThreadPoolCore::next(Worker& worker, ThreadCompletion* completio
   Ref<ThreadTask> task;
   for (bool has_spun = false;;) {
     queue_due();
-    if (completion != nullptr && (completion->ready() || is_past(deadline))) break;
+    if (completion != nullptr && (completion->ready() || is_over(deadline))) break;
     if (completion == nullptr && must_leave(worker)) break;
     if ((task = pop())) break;
     if (completion == nullptr) worker.state = WorkerState::idle;
@@ -146,7 +145,7 @@ void ThreadPoolCore::sleep(Lock& lock, Worker& worker, ThreadCompletion* complet
   sleepers_.push_back(&worker);
   const Deadline until = resting_.empty() ? deadline : std::min(deadline, resting_.begin()->first);
   lock.unlock();
-  while (worker.wake.load() == static_cast<std::uint32_t>(Wake::none) && !is_past(until))
+  while (worker.wake.load() == static_cast<std::uint32_t>(Wake::none) && !is_over(until))
     futex_wait(&worker.wake, static_cast<std::uint32_t>(Wake::none), until);
   lock.lock();
   worker.waits_for = nullptr;
@@ -161,7 +160,7 @@ void ThreadPoolCore::sleep(Lock& lock, Worker& worker, ThreadCompletion* complet
 void ThreadPoolCore::wait(ThreadCompletion& completion, Deadline deadline) {
   if (Worker* worker = own_worker()) return help(*worker, completion, deadline);
   thread_local SpinWait spin;
-  while (!completion.ready() && !is_past(deadline)) {
+  while (!completion.ready() && !is_over(deadline)) {
     if (spin([&] { return completion.ready(); })) return;
     completion.sleep(deadline);
     spin.found_later();
@@ -169,7 +168,7 @@ void ThreadPoolCore::wait(ThreadCompletion& completion, Deadline deadline) {
 }
 
 void ThreadPoolCore::help(Worker& worker, ThreadCompletion& completion, Deadline deadline) {
-  while (!completion.ready() && !is_past(deadline)) {
+  while (!completion.ready() && !is_over(deadline)) {
     if (completion.run_part()) continue;
     if (worker.depth >= deepest) {
       completion.sleep(deadline);

@@ -97,7 +97,7 @@ std::vector<std::size_t> wait_until(std::span<const Waitable> objects, Deadline 
       if (may_sleep && !seen && set.has_hooks()) spin.found_later();
       return ready;
     }
-    if (deadline != no_deadline && std::chrono::steady_clock::now() >= deadline) return {};
+    if (is_over(deadline)) return {};
     nap = woken ? std::chrono::milliseconds{1} : std::min(2 * nap, longest_nap);
   }
 }

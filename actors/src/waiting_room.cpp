@@ -33,7 +33,7 @@ void WaitingRoom::wait(Completion& completion, Deadline deadline) {
     return core_.has_results() && core_.drain();
   };
   for (;;) {
-    const bool in_time = deadline == no_deadline || std::chrono::steady_clock::now() < deadline;
+    const bool in_time = !is_over(deadline);
     const bool found = in_time ? spin(progress) : progress();
     if (completion.ready() || (!in_time && !found)) return;
     if (found) continue;

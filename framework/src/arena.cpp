@@ -15,10 +15,7 @@ namespace troupe {
 
 namespace {
 
-constexpr std::size_t page_bytes = 4096;
 constexpr std::size_t smallest_class = 16 * 1024;
-
-std::size_t round_to_pages(std::size_t bytes) { return (bytes + page_bytes - 1) / page_bytes * page_bytes; }
 
 ReturnTable* returned_table(const Mapping& mapping) { return reinterpret_cast<ReturnTable*>(mapping.data()); }
 
@@ -99,10 +96,7 @@ void Arena::back_with_memory(Place& place, std::size_t bytes) {
   const std::size_t wanted = round_to_pages(bytes);
   if (wanted <= place.backed_bytes) return;
   const auto get_memory = [&] {
-    while (::fallocate(file_.get(), 0, static_cast<off_t>(place.offset + place.backed_bytes),
-                       static_cast<off_t>(wanted - place.backed_bytes)) != 0)
-      if (errno != EINTR) return errno;
-    return 0;
+    return troupe::back_with_memory(file_.get(), place.offset + place.backed_bytes, wanted - place.backed_bytes);
   };
   int error = get_memory();
   if (error != 0 && free_backed_bytes_ > 0) {
@@ -114,9 +108,7 @@ void Arena::back_with_memory(Place& place, std::size_t bytes) {
 }
 
 void Arena::give_memory_back(Place& place) noexcept {
-  if (place.backed_bytes > 0 &&
-      ::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(place.offset),
-                  static_cast<off_t>(place.backed_bytes)) == 0) {
+  if (place.backed_bytes > 0 && troupe::give_memory_back(file_.get(), place.offset, place.backed_bytes) == 0) {
     place.backed_bytes = 0;
     place.dirty_bytes = 0;
   }

@@ -54,6 +54,17 @@ FileDescriptor create_memory_file(const std::string& name, std::size_t bytes) {
   return file;
 }
 
+int back_with_memory(int file, std::size_t offset, std::size_t bytes) noexcept {
+  while (::fallocate(file, 0, static_cast<off_t>(offset), static_cast<off_t>(bytes)) != 0)
+    if (errno != EINTR) return errno;
+  return 0;
+}
+
+int give_memory_back(int file, std::size_t offset, std::size_t bytes) noexcept {
+  constexpr int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  return ::fallocate(file, mode, static_cast<off_t>(offset), static_cast<off_t>(bytes)) == 0 ? 0 : errno;
+}
+
 Mapping::Mapping(int file, std::size_t offset, std::size_t bytes, Access access, const std::string& purpose)
     : bytes_(bytes) {
   const int protection = access == Access::read_only ? PROT_READ : PROT_READ | PROT_WRITE;

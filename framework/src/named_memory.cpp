@@ -50,9 +50,7 @@ FileDescriptor make_file(std::size_t bytes, const std::string& attempted) {
   if (!file) throw OSError(errno, attempted);
   if (const int error = resize_file(file.get(), bytes); error != 0)
     throw OSError(error, attempted + (error == EFBIG ? ", more than RLIMIT_FSIZE (ulimit -f) allows" : ""));
-  // Running out of memory is an error here, and would be SIGBUS later.
-  while (::fallocate(file.get(), 0, 0, static_cast<off_t>(bytes)) != 0)
-    if (errno != EINTR) throw OSError(errno, attempted);
+  if (const int error = back_with_memory(file.get(), 0, bytes); error != 0) throw OSError(error, attempted);
   return file;
 }
 

@@ -22,12 +22,7 @@ FrameHeader* RingWriter::try_write(std::span<const SegmentRef> segments,
 }
 
 void RingWriter::wait_for_room(std::size_t bytes, Deadline deadline) noexcept {
-  Bell bell{&control_->room_bell};
-  while (try_reserve(bytes) == nullptr && std::chrono::steady_clock::now() < deadline) {
-    bell.arm(Bell::Sleeper::thread);
-    if (try_reserve(bytes) == nullptr) bell.sleep(deadline);
-    bell.disarm();
-  }
+  Bell{&control_->room_bell}.sleep_until([&] { return try_reserve(bytes) != nullptr; }, deadline);
 }
 
 RingReader::Status RingReader::peek(Frame& frame) noexcept {
@@ -62,12 +57,7 @@ void RingReader::pop(const Frame& frame) noexcept {
 }
 
 void RingReader::wait_for_data(Deadline deadline) noexcept {
-  Bell bell{&control_->data_bell};
-  while (!has_data() && std::chrono::steady_clock::now() < deadline) {
-    bell.arm(Bell::Sleeper::thread);
-    if (!has_data()) bell.sleep(deadline);
-    bell.disarm();
-  }
+  Bell{&control_->data_bell}.sleep_until([this] { return has_data(); }, deadline);
 }
 
 }  // namespace troupe

@@ -15,7 +15,6 @@ namespace troupe {
 
 namespace {
 
-constexpr std::size_t page_bytes = 4096;
 constexpr std::uint64_t arena_mark = 0x747270'6172656e61;  // "trparena"
 
 // A word is, from the highest bit: serial 24, messages 20, users 20.
@@ -29,11 +28,10 @@ std::uint64_t messages_of(std::uint64_t word) { return (word >> messages_shift) 
 std::uint64_t users_of(std::uint64_t word) { return word & max_block_users; }
 std::uint64_t unused_word(std::uint32_t serial) { return std::uint64_t{serial} << serial_shift; }
 
-std::size_t round_to_pages(std::size_t bytes) { return (bytes + page_bytes - 1) / page_bytes * page_bytes; }
 std::size_t words_bytes(std::size_t bytes) {
   return round_to_pages(bytes / shared_block_alignment * sizeof(std::uint64_t));
 }
-std::size_t file_bytes(std::size_t bytes) { return page_bytes + words_bytes(bytes) + bytes; }
+std::size_t file_bytes(std::size_t bytes) { return memory_page_bytes + words_bytes(bytes) + bytes; }
 
 [[noreturn]] void fail_count(const char* what) {
   throw RuntimeError(std::string("a block of shared memory has too many ") + what +
@@ -71,9 +69,9 @@ SharedArena::SharedArena(Ticket ticket, FileDescriptor file) : ticket_(ticket), 
   if (::fstat(file_.get(), &status) != 0) throw OSError(errno, "looking at shared memory");
   const auto size = static_cast<std::size_t>(status.st_size);
   const int seals = ::fcntl(file_.get(), F_GET_SEALS);
-  if (size < page_bytes || seals < 0 || (seals & F_SEAL_SHRINK) == 0)
+  if (size < memory_page_bytes || seals < 0 || (seals & F_SEAL_SHRINK) == 0)
     throw CodecError("a handle of shared memory names something else");
-  Mapping control{file_.get(), 0, page_bytes, Mapping::Access::read_only, "shared memory"};
+  Mapping control{file_.get(), 0, memory_page_bytes, Mapping::Access::read_only, "shared memory"};
   const auto* head = reinterpret_cast<const Control*>(control.data());
   const std::size_t bytes = head->bytes;
   if (head->mark != arena_mark || bytes > max_shared_arena_bytes || file_bytes(bytes) != size)
@@ -92,30 +90,29 @@ SharedArena::~SharedArena() {
 void SharedArena::map(std::size_t bytes) {
   memory_ = Mapping{file_.get(), 0, file_bytes(bytes), Mapping::Access::read_write, "shared memory"};
   control_ = reinterpret_cast<Control*>(memory_.data());
-  words_ = reinterpret_cast<Word*>(memory_.data() + page_bytes);
-  data_ = memory_.data() + page_bytes + words_bytes(bytes);
+  words_ = reinterpret_cast<Word*>(memory_.data() + memory_page_bytes);
+  data_ = memory_.data() + memory_page_bytes + words_bytes(bytes);
   bytes_ = bytes;
 }
 
 void SharedArena::back_with_memory(std::size_t offset, std::size_t begin, std::size_t end) {
   const auto get = [&](std::size_t from, std::size_t to) {
-    while (::fallocate(file_.get(), 0, static_cast<off_t>(from), static_cast<off_t>(to - from)) != 0)
-      if (errno != EINTR) throw OSError(errno, "getting " + std::to_string(end - begin) + " bytes of shared memory");
+    if (const int error = troupe::back_with_memory(file_.get(), from, to - from); error != 0)
+      throw OSError(error, "getting " + std::to_string(end - begin) + " bytes of shared memory");
   };
-  if (end == 0) return get(0, page_bytes);
-  const std::size_t place = page_bytes + offset / shared_block_alignment * sizeof(Word);
+  if (end == 0) return get(0, memory_page_bytes);
+  const std::size_t place = memory_page_bytes + offset / shared_block_alignment * sizeof(Word);
   get(place, place + sizeof(Word));
-  const std::size_t base = page_bytes + words_bytes(bytes_);
+  const std::size_t base = memory_page_bytes + words_bytes(bytes_);
   if (begin < end) get(base + begin, base + end);
 }
 
 void SharedArena::punch(std::size_t begin, std::size_t end) const noexcept {
   begin = round_to_pages(begin);
-  end = end / page_bytes * page_bytes;
+  end = end / memory_page_bytes * memory_page_bytes;
   if (begin >= end) return;
   // What the system does not take back now it takes when the last descriptor is closed.
-  [[maybe_unused]] const int result = ::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                                  static_cast<off_t>(begin), static_cast<off_t>(end - begin));
+  give_memory_back(file_.get(), begin, end - begin);
 }
 
 void SharedArena::begin_block(std::size_t offset, std::uint32_t serial) noexcept {
@@ -129,7 +126,7 @@ bool SharedArena::end_block(std::size_t offset, std::uint32_t serial) noexcept {
 
 void SharedArena::retire() noexcept {
   control_->retired.store(1, std::memory_order_release);
-  punch(page_bytes, file_bytes(bytes_));
+  punch(memory_page_bytes, file_bytes(bytes_));
 }
 
 void SharedArena::set_orphaned() noexcept { control_->orphaned.store(1, std::memory_order_release); }
@@ -166,7 +163,7 @@ void SharedArena::drop_user(std::size_t offset, std::uint32_t serial, std::size_
   } while (!counts.compare_exchange_weak(before, before - one_user, std::memory_order_acq_rel));
   if (before - one_user != unused_word(serial)) return;
   if (control_->orphaned.load(std::memory_order_acquire) == 0 || !end_block(offset, serial)) return;
-  const std::size_t base = page_bytes + words_bytes(bytes_);
+  const std::size_t base = memory_page_bytes + words_bytes(bytes_);
   punch(base + offset, base + offset + bytes);
 }
 

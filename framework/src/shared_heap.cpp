@@ -16,7 +16,6 @@ namespace troupe {
 
 namespace {
 
-constexpr std::size_t page_bytes = 4096;
 constexpr std::uint32_t max_serial = (std::uint32_t{1} << 24U) - 1;
 /// How many blocks in use elsewhere each call looks at.
 constexpr std::size_t pending_looks = 16;
@@ -71,7 +70,7 @@ SharedHeap::Block SharedHeap::allocate(std::ptrdiff_t bytes) {
 }
 
 std::size_t SharedHeap::next_arena_bytes(std::size_t bytes) {
-  const std::size_t next = round_up(std::max(next_arena_, bytes), page_bytes);
+  const std::size_t next = round_up(std::max(next_arena_, bytes), memory_page_bytes);
   if (next_arena_ < largest_doubled) next_arena_ *= 2;
   return next;
 }
@@ -90,7 +89,7 @@ SharedHeap::Cut SharedHeap::cut(Free place, std::size_t wanted) {
   ++num_allocations_;
 
   const std::size_t end = offset + wanted;
-  const std::size_t word_page = offset / shared_block_alignment * sizeof(std::uint64_t) / page_bytes;
+  const std::size_t word_page = offset / shared_block_alignment * sizeof(std::uint64_t) / memory_page_bytes;
   Cut part{.block = {.arena = books.arena, .offset = offset, .bytes = 0, .serial = books.last_serial},
            .dirty_bytes = books.used_bytes > offset ? books.used_bytes - offset : 0,
            .back_from = std::max(books.backed_bytes, offset),

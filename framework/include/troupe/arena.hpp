@@ -38,7 +38,7 @@ struct ReturnTable {
 };
 
 /// What the table takes, in whole pages; the first block lies behind it.
-inline constexpr std::size_t arena_table_bytes = (sizeof(ReturnTable) + 4095) / 4096 * 4096;
+inline constexpr std::size_t arena_table_bytes = round_to_pages(sizeof(ReturnTable));
 
 /// The allocating end. Thread: any. The memory goes back to the system when all ends are closed.
 class Arena {

@@ -23,6 +23,10 @@ Deadline deadline_after(std::chrono::duration<Rep, Period> timeout) {
   if (std::chrono::duration<double>(timeout) >= std::chrono::duration<double>(no_deadline - now)) return no_deadline;
   return now + std::chrono::ceil<Deadline::duration>(timeout);
 }
+/// Whether a wait that ends at `deadline` is over.
+inline bool is_over(Deadline deadline) noexcept {
+  return deadline != no_deadline && std::chrono::steady_clock::now() >= deadline;
+}
 
 /// A doorbell in shared memory. The sleeper arms it, looks once more, then sleeps; whoever produces rings, which costs
 /// one load unless somebody sleeps. Two kinds of sleepers share one bell: a thread that sleeps in the kernel's futex
@@ -52,6 +56,17 @@ class Bell {
 
   /// Sleeps until rung, until `deadline`, or for no reason. Blocks. Only after arm(Sleeper::thread), again each time.
   void sleep(Deadline deadline) noexcept;
+  /// Sleeps until `found()`, at most until `deadline`; whether it is found then. Blocks. Whoever makes it true rings.
+  template <class Predicate>
+  bool sleep_until(Predicate found, Deadline deadline) noexcept {
+    while (!found()) {
+      if (is_over(deadline)) return found();
+      arm(Sleeper::thread);
+      if (!found()) sleep(deadline);
+      disarm();
+    }
+    return true;
+  }
 
   /// Wakes the sleeper if there is one. Never blocks. Everything written before is visible to who wakes up.
   void ring() noexcept {

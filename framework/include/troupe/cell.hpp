@@ -98,10 +98,6 @@ inline std::atomic<std::uint32_t>* low_half(std::atomic<std::uint64_t>& word) no
 }
 constexpr std::uint32_t low_half(std::uint64_t word) noexcept { return static_cast<std::uint32_t>(word); }
 
-/// Whether a wait that ends at `deadline` is over.
-inline bool is_over(Deadline deadline) noexcept {
-  return deadline != no_deadline && std::chrono::steady_clock::now() >= deadline;
-}
 /// A deadline that is over.
 inline constexpr Deadline at_once = Deadline::min();
 

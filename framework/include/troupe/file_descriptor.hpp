@@ -40,6 +40,17 @@ class FileDescriptor {
 /// Thread: any. Errors: OSError naming the step.
 FileDescriptor create_memory_file(const std::string& name, std::size_t bytes);
 
+inline constexpr std::size_t memory_page_bytes = 4096;
+constexpr std::size_t round_to_pages(std::size_t bytes) {
+  return (bytes + memory_page_bytes - 1) / memory_page_bytes * memory_page_bytes;
+}
+
+/// Gets memory for a part of a memory file before it is touched: running out is an error here, and would be SIGBUS
+/// later. 0, or the errno. Thread: any.
+[[nodiscard]] int back_with_memory(int file, std::size_t offset, std::size_t bytes) noexcept;
+/// Gives the memory of a part of a memory file back; it reads as zeros then. 0, or the errno. Thread: any.
+int give_memory_back(int file, std::size_t offset, std::size_t bytes) noexcept;
+
 /// Owns one mapping of memory and unmaps it. Thread: caller.
 class Mapping {
  public:

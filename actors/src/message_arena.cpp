@@ -1,0 +1,49 @@
+#include "message_arena.hpp"
+
+#include <troupe/runtime.hpp>
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <new>
+
+namespace troupe::detail {
+
+namespace {
+
+struct Made {
+  std::mutex mutex;
+  std::atomic<MessageArena*> arena{nullptr};  // made with mutex
+};
+
+Made& made();
+
+// A forked process must not give out what its parent gives out, nor wait for a lock that a thread of its parent had.
+void forget_parent() {
+  new (&made().mutex) std::mutex;
+  made().arena = nullptr;
+}
+
+Made& made() {
+  static auto* one = [] {
+    at_child_start(forget_parent);
+    return new Made;  // never destroyed: queues may be static objects
+  }();
+  return *one;
+}
+
+}  // namespace
+
+MessageArena& MessageArena::instance() {
+  if (auto* arena = made().arena.load()) return *arena;
+  const std::lock_guard lock{made().mutex};
+  if (made().arena.load() == nullptr) {
+    auto arena = std::make_unique<MessageArena>(new_ticket());
+    const int file = arena->arena.file();
+    store::hold(arena->ticket, {&file, 1});
+    made().arena = arena.release();
+  }
+  return *made().arena.load();
+}
+
+}  // namespace troupe::detail
