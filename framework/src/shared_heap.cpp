@@ -39,15 +39,22 @@ SharedHeap::Block SharedHeap::allocate(std::ptrdiff_t bytes) {
   for (;;) {
     {
       const std::lock_guard lock{mutex_};
+      auto place = free_.end();
       if (added) {
+        // Cut from it even if another thread has freed enough meanwhile: an arena of which nothing was ever cut would
+        // not be given back.
         const Ticket ticket = added->ticket();
         arenas_[ticket] = {.arena = added, .spans = {{0, {added_bytes, true, 0}}}, .backed_word_pages = {}};
-        free_.emplace(added_bytes, ticket, 0);
+        place = free_.emplace(added_bytes, ticket, 0).first;
       } else {
         look_at_pending(pending_looks, empty);
-        if (free_.lower_bound({wanted, 0, 0}) == free_.end()) look_at_pending(pending_.size(), empty);
+        place = free_.lower_bound({wanted, 0, 0});
+        if (place == free_.end()) {
+          look_at_pending(pending_.size(), empty);
+          place = free_.lower_bound({wanted, 0, 0});
+        }
       }
-      if (const auto place = free_.lower_bound({wanted, 0, 0}); place != free_.end()) {
+      if (place != free_.end()) {
         part = cut(*place, wanted);
         part.block.bytes = asked;
         break;
