@@ -80,8 +80,7 @@ int run_reporting(const std::function<void()>& code) noexcept {
 void run_started_child(std::unique_ptr<ChildContext::Payload> payload) noexcept {
   end_process(run_reporting([&] {
     const wire::Launch::Reader launch = payload->launch();
-    held_lifeline() = hold_lifeline(child_lifeline_number);
-    ::close(child_lifeline_number);
+    held_lifeline() = hold_lifeline(FileDescriptor{child_lifeline_number});
 
     auto me = std::make_unique<Self>(identity_of(launch));
     me->nursery.use_door(FileDescriptor{child_door_number}, launch.getNurseryEnvironment());
@@ -115,7 +114,7 @@ void run_forked_child(const LaunchSpec& spec, Identity identity, const Parent& p
   if (!wait_at_gate(parent.gate)) ::_exit(EXIT_FAILURE);
   ::close(parent.gate);
   end_process(run_reporting([&] {
-    held_lifeline() = hold_lifeline(parent.lifeline);  // and the grandparent's is closed
+    held_lifeline() = hold_lifeline(reopen_lifeline(parent.lifeline));  // and the grandparent's is closed
     ::close(parent.lifeline);
     auto me = std::make_unique<Self>(std::move(identity));
     me->nursery.use_door(FileDescriptor{parent.door}, parent.nursery_environment);

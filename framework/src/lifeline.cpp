@@ -36,19 +36,22 @@ bool is_lifeline_cut(int read_end) noexcept {
   return ::read(read_end, &byte, 1) == 0;
 }
 
-FileDescriptor hold_lifeline(int read_end) {
-  // Opened anew: owner and signal belong to the open file, and every child needs its own.
+FileDescriptor reopen_lifeline(int read_end) {
   const std::string path = "/proc/self/fd/" + std::to_string(read_end);
-  FileDescriptor mine = above_standard(FileDescriptor{::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)});
-  if (!mine) throw OSError(errno, "opening the lifeline to the parent process");
-  if (::fcntl(mine.get(), F_SETOWN, ::getpid()) != 0 || ::fcntl(mine.get(), F_SETSIG, SIGKILL) != 0 ||
-      ::fcntl(mine.get(), F_SETFL, O_NONBLOCK | O_ASYNC) != 0)
+  FileDescriptor reopened = above_standard(FileDescriptor{::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)});
+  if (!reopened) throw OSError(errno, "opening the lifeline to the parent process");
+  return reopened;
+}
+
+FileDescriptor hold_lifeline(FileDescriptor reopened) {
+  if (::fcntl(reopened.get(), F_SETOWN, ::getpid()) != 0 || ::fcntl(reopened.get(), F_SETSIG, SIGKILL) != 0 ||
+      ::fcntl(reopened.get(), F_SETFL, O_NONBLOCK | O_ASYNC) != 0)
     throw OSError(errno, "holding the lifeline to the parent process");
-  if (is_lifeline_cut(mine.get())) {
+  if (is_lifeline_cut(reopened.get())) {
     ::kill(::getpid(), SIGKILL);
     ::_exit(EXIT_FAILURE);
   }
-  return mine;
+  return reopened;
 }
 
 void close_inherited_lifeline() noexcept {

@@ -21,9 +21,11 @@ class Lifeline {
   FileDescriptor write_end_;
 };
 
-/// Has the kernel kill this process when the owner of `read_end` dies; at once if it is dead already. Consumes nothing.
-/// The result must be kept open. Errors: OSError.
-FileDescriptor hold_lifeline(int read_end);
+/// An open file of its own, for one child: owner and signal belong to the open file. Errors: OSError.
+FileDescriptor reopen_lifeline(int read_end);
+/// Has the kernel kill this process when the owner of the lifeline dies; at once if it is dead already. The result must
+/// be kept open. Errors: OSError.
+FileDescriptor hold_lifeline(FileDescriptor reopened);
 /// Whether the owner of `read_end` has died.
 bool is_lifeline_cut(int read_end) noexcept;
 

@@ -7,6 +7,7 @@
 #include <troupe/wire/control.capnp.h>
 
 #include "descriptors.hpp"
+#include "lifeline.hpp"
 #include "nursery_child.hpp"
 #include "nursery_names.hpp"
 #include "nursery_store.hpp"
@@ -256,6 +257,10 @@ class Nursery {
       return reply_failure(connection, EINVAL, "reading the request");
     const char* step = "preparing it";
     try {
+      // Here, where /proc/self is known already: a process that is about to end would have to set it up, and remove it.
+      FileDescriptor& lifeline = datagram.descriptors.at(ChildPlan::lifeline_place);
+      lifeline = reopen_lifeline(lifeline.get());
+      plan.lifeline = lifeline.get();
       wants_spare_ = !plan.spawn;
       if (!plan.spawn && hand_to_spare(datagram, status)) {
         Child child = std::move(std::exchange(spare_, std::nullopt)->process);

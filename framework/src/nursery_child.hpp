@@ -8,6 +8,7 @@
 
 #include "nursery.hpp"
 
+#include <cstddef>
 #include <string>
 #include <sys/types.h>
 #include <vector>
@@ -16,6 +17,9 @@ namespace troupe {
 
 /// Everything that a new process needs from its request. The descriptors are borrowed from the nursery.
 struct ChildPlan {
+  /// Where the lifeline is among the descriptors of a request.
+  static constexpr std::size_t lifeline_place = 1;
+
   const OriginalState* original = nullptr;
   pid_t nursery = 0;
   bool spawn = false;
