@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <fcntl.h>
 #include <filesystem>
+#include <limits>
 #include <list>
 #include <poll.h>
 #include <unistd.h>
@@ -64,6 +65,7 @@ struct Listener::State {
   std::string folder;        // to be removed; empty: none
   pid_t owner = ::getpid();  // a forked copy removes nothing
   std::list<Guest> guests;   // oldest first
+  std::size_t full_at = std::numeric_limits<std::size_t>::max();  // with so many guests there was no descriptor left
 
   explicit State(ListenerOptions its_options) : options(std::move(its_options)) {}
   State(const State&) = delete;
@@ -104,7 +106,12 @@ std::optional<Connection> Listener::State::welcome() {
   from.size = sizeof from.storage;
   FileDescriptor guest{::accept4(socket.get(), reinterpret_cast<sockaddr*>(&from.storage), &from.size, SOCK_CLOEXEC)};
   if (!guest && (errno == EINTR || errno == EAGAIN || errno == ECONNABORTED)) return std::nullopt;
+  if (!guest && !guests.empty() && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
+    full_at = guests.size();
+    return std::nullopt;
+  }
   if (!guest) throw OSError(errno, "accepting a connection at " + address.to_string());
+  full_at = std::numeric_limits<std::size_t>::max();
   std::optional<Address> client;
   if (from.family() == AF_INET) {
     send_at_once(guest.get());
@@ -183,7 +190,8 @@ int Listener::fileno() const { return state().socket.get(); }
 Connection Listener::accept_until(Deadline deadline) {
   State& me = state();
   for (;;) {
-    std::vector<pollfd> events{{.fd = me.socket.get(), .events = POLLIN, .revents = 0}};
+    const int door = me.guests.size() < me.full_at ? me.socket.get() : -1;  // -1: not looked at
+    std::vector<pollfd> events{{.fd = door, .events = POLLIN, .revents = 0}};
     for (const auto& guest : me.guests) events.push_back({.fd = guest.socket.get(), .events = POLLIN, .revents = 0});
     const int count = poll_until(events, me.first_deadline(deadline));
     if (count < 0 && errno != EINTR) throw OSError(errno, "waiting for clients at " + me.address.to_string());
@@ -195,9 +203,9 @@ Connection Listener::accept_until(Deadline deadline) {
         if (auto connection = me.advance(guest)) return std::move(*connection);
       guest = next;
     }
+    me.send_late_ones_away();  // first: it may be they who have the descriptors that the next client needs
     if (events.front().revents != 0)
       if (auto connection = me.welcome()) return std::move(*connection);
-    me.send_late_ones_away();
     if (count == 0 && is_over(deadline))
       throw TimeoutError("no client has connected to " + me.address.to_string() + " in time");
   }

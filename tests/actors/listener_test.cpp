@@ -124,6 +124,22 @@ TEST(Listener, SilentClientsHoldNobodyUp) {
   EXPECT_THROW(listener.accept(0s), TimeoutError);
 }
 
+// Nor do they when they have all descriptors that there are: they are sent away in time, and then others are served.
+TEST(Listener, SilentClientsDoNotKeepAllDescriptors) {
+  Listener listener{with_key("key", 200ms)};
+  std::vector<FileDescriptor> silent;
+  for (int i = 0; i < 20; ++i) silent.push_back(connect_plainly(listener));
+  rlimit before{};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  const int first_free = ::dup(STDERR_FILENO);
+  ::close(first_free);
+  const rlimit low{static_cast<rlim_t>(first_free) + 6, before.rlim_max};
+  ::setrlimit(RLIMIT_NOFILE, &low);
+  for (int i = 0; i < 20; ++i) EXPECT_THROW(listener.accept(patience), AuthenticationError);
+  EXPECT_THROW(listener.accept(0s), TimeoutError);
+  ::setrlimit(RLIMIT_NOFILE, &before);
+}
+
 // More of them than a listener keeps: the oldest go, and a real client still gets in.
 TEST(Listener, TooManySilentClientsCostTheOldest) {
   ListenerOptions options = with_key("key");
