@@ -6,6 +6,8 @@
 #include <troupe/start_method.hpp>
 #include <troupe/task_call.hpp>
 
+#include <climits>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -41,6 +43,17 @@ class Initializer {
   std::function<void(MessageWriter&)> encode_;
 };
 
+/// A number of things, or none said. Fractions and texts do not compile.
+class Count : public std::optional<int> {
+ public:
+  constexpr Count() = default;
+  constexpr Count(std::nullopt_t) {}                         // NOLINT(google-explicit-constructor): a field of options
+  constexpr Count(std::optional<int> count) : optional(count) {}  // NOLINT(google-explicit-constructor): the same
+  template <std::integral Whole>
+  constexpr Count(Whole count)  // NOLINT(google-explicit-constructor): the same
+      : optional(std::in_range<int>(count) ? static_cast<int>(count) : std::cmp_less(count, 0) ? INT_MIN : INT_MAX) {}
+};
+
 /// What a submit does when the pool has as much to do as its options allow.
 enum class WhenFull : std::uint8_t {
   wait,  ///< until tasks have ended
@@ -49,7 +62,7 @@ enum class WhenFull : std::uint8_t {
 
 struct PoolOptions {
   /// How many processes; none: as many as this process has processors (cpu_count()).
-  std::optional<int> workers = {};
+  Count workers = {};
   /// How they are started; none: as get_start_method() says.
   std::optional<StartMethod> start_method = {};
   /// Shows in error texts, process names and /proc/<pid>/fd; empty: "Pool-N".
@@ -58,7 +71,7 @@ struct PoolOptions {
   /// several in a row did, the pool fails its tasks with that error instead of trying for ever.
   Initializer initializer = {};
   /// After so many tasks (chunks, for map) a worker ends and is replaced; none: never.
-  std::optional<int> maxtasksperchild = {};
+  Count maxtasksperchild = {};
   /// Whether workers are daemonic. If not, tasks may start processes and pools of their own.
   bool daemon = true;
   /// A task with retries that has killed so many workers is given up: Quarantined.

@@ -48,14 +48,14 @@ class ThreadInitializer {
 /// Those of PoolOptions that threads have a use for.
 struct ThreadPoolOptions {
   /// How many threads; none: as many as this process has processors (cpu_count()).
-  std::optional<int> workers = {};
+  Count workers = {};
   /// Shows in error texts and as the threads' name; empty: "ThreadPool-N".
   std::string name = {};
   /// Runs on every thread before its first task. A thread whose initializer throws ends; when the last one has, tasks
   /// fail with that error.
   ThreadInitializer initializer = {};
   /// Checked, else without effect: a new thread would be no cleaner than the old one.
-  std::optional<int> maxtasksperchild = {};
+  Count maxtasksperchild = {};
   /// Bound of the tasks (chunks, for map) that have been submitted and not ended; none: only memory bounds them.
   std::optional<std::size_t> max_pending_tasks = {};
   /// At that bound. try_apply_async never waits, map and its kin always do.
