@@ -1,6 +1,7 @@
 #include <troupe/bell.hpp>
 
 #include <algorithm>
+#include <cerrno>
 #include <climits>
 #include <ctime>
 #include <linux/futex.h>
@@ -18,13 +19,21 @@ timespec to_timespec(Deadline deadline) {
   return {.tv_sec = seconds.count(), .tv_nsec = std::chrono::nanoseconds(since_boot - seconds).count()};
 }
 
+constexpr std::chrono::seconds look_interval{1};
+std::atomic<void (*)() noexcept> look_while_asleep{nullptr};
+
 }  // namespace
 
+void sleep_in_pieces(void (*look)() noexcept) noexcept { look_while_asleep = look; }
+
 void futex_wait(std::atomic<std::uint32_t>* word, std::uint32_t expected, Deadline deadline) noexcept {
+  const auto look = look_while_asleep.load(std::memory_order_relaxed);
+  const Deadline end_of_piece = look != nullptr ? std::min(deadline, deadline_after(look_interval)) : deadline;
   // FUTEX_WAIT_BITSET takes an absolute time of the monotonic clock, so a signal in between costs no accuracy.
-  const timespec until = to_timespec(deadline);
-  ::syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, deadline == no_deadline ? nullptr : &until, nullptr,
-            FUTEX_BITSET_MATCH_ANY);
+  const timespec until = to_timespec(end_of_piece);
+  const long result = ::syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected,
+                                end_of_piece == no_deadline ? nullptr : &until, nullptr, FUTEX_BITSET_MATCH_ANY);
+  if (result != 0 && errno == ETIMEDOUT && end_of_piece < deadline) look();
 }
 
 int futex_wake(std::atomic<std::uint32_t>* word, int count) noexcept {

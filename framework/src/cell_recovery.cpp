@@ -6,7 +6,12 @@
 #include <troupe/queue_cell.hpp>
 #include <troupe/semaphore_cell.hpp>
 
+#include "descriptors.hpp"
+
 #include <algorithm>
+#include <cerrno>
+#include <poll.h>
+#include <vector>
 
 namespace troupe {
 
@@ -41,6 +46,39 @@ void recover_cells(std::span<std::byte> slab, pid_t dead) noexcept {
     recover(head, static_cast<std::uint32_t>(dead), lines);
     i += lines;
   }
+}
+
+namespace {
+
+/// No process has this number or a higher one.
+constexpr pid_t end_of_pids = 1 << 22;
+
+bool has_ended(pid_t pid) noexcept {
+  const FileDescriptor pidfd{open_pidfd(pid)};
+  if (!pidfd) return errno == ESRCH;
+  pollfd end{.fd = pidfd.get(), .events = POLLIN, .revents = 0};
+  return ::poll(&end, 1, 0) > 0;  // a process that nobody has waited for yet has ended as well
+}
+
+}  // namespace
+
+// The cells of each kind have the numbers of processes in one half of a word, below their marks. To recover for a number
+// that is none of a process, or of one that held nothing, changes nothing.
+void recover_cells_of_all_dead(std::span<std::byte> slab) noexcept {
+  std::vector<bool> seen(end_of_pids);
+  const auto look_at = [&](std::uint32_t half) {
+    const std::uint32_t pid = half % end_of_pids;
+    if (pid == 0 || seen[pid]) return;
+    seen[pid] = true;
+    if (has_ended(static_cast<pid_t>(pid))) recover_cells(slab, static_cast<pid_t>(pid));
+  };
+  for (std::size_t at = cell_bytes; at < slab.size(); at += sizeof(std::uint64_t)) {
+    const auto& word = *reinterpret_cast<const std::atomic<std::uint64_t>*>(slab.data() + at);
+    const std::uint64_t value = word.load(std::memory_order_relaxed);
+    look_at(static_cast<std::uint32_t>(value));
+    look_at(static_cast<std::uint32_t>(value >> 32U));
+  }
+  recover_cells(slab, end_of_pids);  // what is done at every death
 }
 
 }  // namespace troupe

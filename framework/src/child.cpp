@@ -52,8 +52,9 @@ std::optional<ChildEnd> Child::State::poll_status() {
   if (size < 0) return std::nullopt;
   if (size == 0) {
     nursery_died = true;
-    if (wait_readable(pidfd.get(), Deadline{})) return ChildEnd{.exitcode = -SIGKILL};
-    return std::nullopt;
+    if (!wait_readable(pidfd.get(), Deadline{})) return std::nullopt;
+    detail::recover_mapped_slabs(pid);  // there is no nursery to do it
+    return ChildEnd{.exitcode = -SIGKILL};
   }
   capnp::FlatArrayMessageReader reader{
       kj::arrayPtr(reinterpret_cast<const capnp::word*>(bytes.data()), static_cast<std::size_t>(size) / 8)};

@@ -7,6 +7,8 @@
 #include "environment.hpp"
 #include "lifeline.hpp"
 #include "nursery.hpp"
+#include "self.hpp"
+#include "slab_registry.hpp"
 
 #include <capnp/serialize.h>
 
@@ -46,6 +48,7 @@ std::vector<int> numbers_of(const std::vector<FileDescriptor>& descriptors) {
 void NurseryLink::open(Lifeline& lifeline, const std::string& program_name) {
   lifeline_ = &lifeline;
   program_name_ = program_name;
+  flush_standard_streams();  // or what they hold would be written twice
   nursery_environment_ = environment_hash();
   NurseryProcess nursery = start_nursery(lifeline.read_end(), program_name);
   nursery_ = nursery.pid;
@@ -69,12 +72,18 @@ bool NurseryLink::reopen_if_dead() {
   if (lifeline_ == nullptr) return false;
   end_nursery();  // it closed its connection, so it is dead or dying
   open(*lifeline_, program_name_);
+  detail::recover_mapped_slabs_of_all_dead();  // of those who ended with the nursery, or while there was none
   for (const CodeRef function : preloads_) send_preload(function);
   for (const auto& [ticket, copies] : held_) send_hold(ticket, numbers_of(copies));
   for (const auto& [name, open] : names_)
     send_note(name.first, name.second,
               open.is_ours ? wire::NameNote::What::MAKING : wire::NameNote::What::INHERITING);
   return true;
+}
+
+void NurseryLink::recover_if_dead() const noexcept {
+  pollfd end{.fd = nursery_pidfd_.get(), .events = POLLIN, .revents = 0};
+  if (nursery_ != 0 && ::poll(&end, 1, 0) > 0) detail::recover_mapped_slabs_of_all_dead();
 }
 
 // 0, or the errno: EPIPE or ECONNRESET when the nursery has died without reading the request, ECONNABORTED when it has

@@ -1,3 +1,4 @@
+#include <troupe/bell.hpp>
 #include <troupe/callable.hpp>
 #include <troupe/error.hpp>
 #include <troupe/finalizer.hpp>
@@ -38,6 +39,14 @@ std::atomic<bool> forked_by_hand{false};
 std::atomic<bool> main_process{false};
 std::atomic<bool> ending{false};
 std::atomic<unsigned> num_forks{0};  // on the way from the root to this process
+
+// Whoever sleeps in the main process may wait for one that died with the nursery.
+void look_after_nursery() noexcept {
+  Self* me = find_self();
+  if (me == nullptr) return;
+  const std::unique_lock lock{me->launch_mutex, std::try_to_lock};
+  if (lock) me->nursery.recover_if_dead();
+}
 
 struct StartHooks {
   std::mutex mutex;
@@ -128,6 +137,7 @@ Self& self() {
 
 void become(std::unique_ptr<Self> me) {
   main_process = false;
+  sleep_in_pieces(nullptr);
   ending = false;
   current_self = me.release();
   forked_by_hand = false;
@@ -184,12 +194,12 @@ Runtime::Runtime(int argc, char** argv) {
   if (current_self != nullptr) throw AssertionError("there is a troupe::Runtime in this process already");
   auto me = std::make_unique<Self>(Identity{});
   me->identity.authkey = random_key();
-  flush_standard_streams();
   // Made once here, inherited by the nursery and everybody it forks: saves each process 0.2 ms.
   actor_system();
   detail::load_modules();
   me->nursery.open(me->lifeline, program_name);
   main_process = true;
+  sleep_in_pieces(look_after_nursery);
   ending = false;
   current_self = me.release();
   static const int registered = std::atexit(end_at_exit);
@@ -200,6 +210,7 @@ Runtime::~Runtime() {
   Self* me = find_self();
   if (me == nullptr) return;  // forked by hand: the Runtime belongs to the parent
   finish_process();
+  sleep_in_pieces(nullptr);
   me->nursery.close(me->lifeline);
   main_process = false;
   current_self = nullptr;

@@ -95,6 +95,16 @@ void SlabRegistry::recover(pid_t dead) noexcept {
   for (const auto& [ticket, slab] : slabs_) recover_cells({slab->memory.data(), slab->memory.size_bytes()}, dead);
 }
 
+void recover_mapped_slabs_of_all_dead() noexcept {
+  if (has_instance) SlabRegistry::instance().recover_of_all_dead();
+}
+
+void SlabRegistry::recover_of_all_dead() noexcept {
+  const std::lock_guard lock{mutex_};
+  for (const auto& [ticket, slab] : slabs_)
+    recover_cells_of_all_dead({slab->memory.data(), slab->memory.size_bytes()});
+}
+
 SlabRegistry::SlabRegistry() {
   static SlabRegistry* all = this;
   ::pthread_atfork([] { all->before_fork(); }, [] { all->mutex_.unlock(); }, [] { all->after_fork_in_child(); });

@@ -26,8 +26,13 @@ struct SlabHead {
 /// recover_cells for all slabs that this process has, if it has any. Thread: any. Errors: none.
 void recover_mapped_slabs(pid_t dead) noexcept;
 
+/// recover_cells_of_all_dead for them.
+void recover_mapped_slabs_of_all_dead() noexcept;
+
 /// Whether the descriptor is one of a slab's memory.
 bool is_slab(int descriptor) noexcept;
+/// Whether a message is on its way with a cell of that slab.
+bool slab_has_messages(int descriptor) noexcept;
 
 /// One slab that is mapped here. Guarded by SlabRegistry's mutex, but for what never changes.
 struct Slab {
@@ -84,6 +89,8 @@ class SlabRegistry {
   std::size_t num_own_lines();
   /// Recovers the cells of all slabs that are mapped here.
   void recover(pid_t dead) noexcept;
+  /// The same for all processes that have ended.
+  void recover_of_all_dead() noexcept;
 
  private:
   SlabRegistry();

@@ -1,9 +1,13 @@
 // When the nursery is killed, its processes are gone and known to be, and the next start works.
 
+#include <troupe/barrier.hpp>
 #include <troupe/context.hpp>
 #include <troupe/error.hpp>
+#include <troupe/lock.hpp>
 #include <troupe/process.hpp>
+#include <troupe/queue.hpp>
 #include <troupe/runtime.hpp>
+#include <troupe/semaphore.hpp>
 
 #include "support/processes.hpp"
 
@@ -13,7 +17,9 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <string>
+#include <thread>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -54,10 +60,10 @@ struct Reported {
   std::string preloads;
 };
 
-class NurseryDeath : public testing::TestWithParam<StartMethod> {};
+class NurseryDeathEveryMethod : public testing::TestWithParam<StartMethod> {};
 
 // Its processes end with it and say -9; the forked one goes on; a new nursery serves the next start, preloads included.
-TEST_P(NurseryDeath, IsReportedAndRepaired) {
+TEST_P(NurseryDeathEveryMethod, IsReportedAndRepaired) {
   for (int i = 0; i < 3; ++i) {
     Reported victim{GetParam()};
     Reported forked{StartMethod::fork};
@@ -78,7 +84,7 @@ TEST_P(NurseryDeath, IsReportedAndRepaired) {
 }
 
 // What was preloaded is preloaded again, once per nursery.
-TEST_P(NurseryDeath, RepeatsPreloads) {
+TEST_P(NurseryDeathEveryMethod, RepeatsPreloads) {
   if (GetParam() == StartMethod::spawn) GTEST_SKIP() << "executed programs do not see what the nursery prepared";
   static const bool once = [] {
     set_forkserver_preload(preload);
@@ -96,7 +102,7 @@ TEST_P(NurseryDeath, RepeatsPreloads) {
 }
 
 // A forked process has no way to make a new nursery: its start fails with an error that says so, it does not hang.
-TEST_P(NurseryDeath, IsAnErrorInForkedProcesses) {
+TEST_P(NurseryDeathEveryMethod, IsAnErrorInForkedProcesses) {
   Reported witness{GetParam()};
   auto [mine, theirs] = make_line();
   Process forked{ProcessOptions{.start_method = StartMethod::fork},
@@ -125,6 +131,65 @@ TEST_P(NurseryDeath, IsAnErrorInForkedProcesses) {
   EXPECT_EQ(forked.exitcode(), 0);
 }
 
+/// What a process holds, or waits in, when it dies with its nursery.
+struct Held {
+  Lock lock;
+  Semaphore permits{1, {.robust = true}};
+  Barrier barrier{2};
+  JoinableQueue<int> items{0, {.lease = true}};
+
+  TROUPE_FIELDS(lock, permits, barrier, items)
+};
+
+void hold_all(const FileDescriptor& line, const Held& held) {
+  held.lock.acquire();
+  held.permits.acquire();
+  held.items.get();
+  send_text(line, std::to_string(::getppid()));
+  held.barrier.wait();
+}
+
+// Nobody is left to tell that the holder has died, and yet nothing stays held: not for who joins it, nor for who only
+// waits for what it held.
+TEST(NurseryDeath, LeavesNothingHeld) {
+  for (const bool joins : {true, false}) {
+    const Held held;
+    held.items.put(7);
+    auto [mine, theirs] = make_line();
+    Process holder{hold_all, std::move(theirs), held};
+    holder.start();
+    const pid_t nursery = std::stoi(receive_text(mine));
+    while (held.barrier.n_waiting() == 0) std::this_thread::yield();
+    ASSERT_EQ(::kill(nursery, SIGKILL), 0);
+    if (joins) {
+      holder.join();
+      EXPECT_THROW(held.barrier.wait(patience), BrokenBarrierError);
+    }
+    EXPECT_TRUE(held.lock.acquire(true, patience));
+    EXPECT_TRUE(held.lock.abandoned());
+    EXPECT_TRUE(held.permits.acquire(true, patience));
+    EXPECT_EQ(held.items.get(true, patience), 7);
+    holder.join();
+  }
+}
+
+// Output that is buffered when a nursery is replaced comes out once.
+TEST(NurseryDeath, DoublesNoOutput) {
+  Program program{"replaced nursery"};
+  EXPECT_EQ(program.read_rest(), "once\n");
+  EXPECT_EQ(program.wait(), 0);
+}
+const bool replaced = add_role("replaced nursery", [](int argc, char** argv, const std::string&) {
+  const Runtime runtime{argc, argv};
+  Reported first{StartMethod::forkserver};
+  ::kill(first.nursery, SIGKILL);
+  first.process.join();
+  std::printf("once\n");
+  Reported second{StartMethod::forkserver};
+  second.end();
+  return 0;
+});
+
 // The Runtime ends in time although the nursery is stopped.
 TEST(NurseryStopped, DoesNotHoldUpTheEnd) {
   Program program{"stopped nursery"};
@@ -138,7 +203,7 @@ const bool stopped = add_role("stopped nursery", [](int argc, char** argv, const
   return 0;
 });
 
-INSTANTIATE_TEST_SUITE_P(By, NurseryDeath, testing::Values(StartMethod::forkserver, StartMethod::spawn),
+INSTANTIATE_TEST_SUITE_P(By, NurseryDeathEveryMethod, testing::Values(StartMethod::forkserver, StartMethod::spawn),
                          [](const auto& method) { return std::string(to_string(method.param)); });
 
 }  // namespace

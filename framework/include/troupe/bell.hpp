@@ -87,6 +87,8 @@ class Bell {
 /// Sleeps while `*word == expected`, at most until `deadline`; may return for no reason. Blocks. Works across
 /// processes.
 void futex_wait(std::atomic<std::uint32_t>* word, std::uint32_t expected, Deadline deadline) noexcept;
+/// From now on whoever sleeps in futex_wait calls `look` once a second; null: nobody does. Thread: any.
+void sleep_in_pieces(void (*look)() noexcept) noexcept;
 /// Wakes up to `count` threads that sleep on `word`, in whichever process; returns how many.
 int futex_wake(std::atomic<std::uint32_t>* word, int count) noexcept;
 
