@@ -9,7 +9,7 @@ struct NurseryRequest {
   # One datagram from a process to the nursery, descriptors beside it.
   union {
     start @0 :Start;        # answered by one NurseryReply
-    adopt @1 :Void;         # descriptor 0: one end of a new connection, for a process that was forked; not answered
+    adopt @1 :Void;         # descriptor 0: one end of a new connection, for a process that was forked; answered there
     preload @2 :Preload;    # answered by one NurseryReply once the function has run
     hold @3 :UInt64;        # ticket: the descriptors beside it are kept for as long as a process holds it; not answered
     takeHold @4 :UInt64;    # ticket: the sender holds it too; answered by one NurseryReply with the descriptors
@@ -17,6 +17,10 @@ struct NurseryRequest {
     deposit @6 :UInt64;     # ticket: the descriptors beside it are kept until they are withdrawn; not answered
     withdraw @7 :UInt64;    # ticket: answered by one NurseryReply with the descriptors, which are then forgotten
     name @8 :NameNote;      # what the sender does with a named block; answered by one NurseryReply if it is `opening`
+    attach :group {         # a message that names `ticket` lies in what is under `carrier`; not answered
+      carrier @9 :UInt64;
+      ticket @10 :UInt64;
+    }
   }
 }
 

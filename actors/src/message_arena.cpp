@@ -37,13 +37,15 @@ Made& made() {
 MessageArena& MessageArena::instance() {
   if (auto* arena = made().arena.load()) return *arena;
   const std::lock_guard lock{made().mutex};
-  if (made().arena.load() == nullptr) {
-    auto arena = std::make_unique<MessageArena>(new_ticket());
-    const int file = arena->arena.file();
-    store::hold(arena->ticket, {&file, 1});
-    made().arena = arena.release();
-  }
+  if (made().arena.load() == nullptr) made().arena = std::make_unique<MessageArena>(new_ticket()).release();
   return *made().arena.load();
+}
+
+void MessageArena::share() {
+  if (is_shared_) return;
+  const int file = arena.file();
+  store::hold(ticket, {&file, 1});
+  is_shared_ = true;
 }
 
 }  // namespace troupe::detail

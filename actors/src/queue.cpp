@@ -51,6 +51,11 @@ QueueHandle::QueueHandle(std::shared_ptr<QueueMemory> memory) noexcept : memory_
 bool QueueHandle::put(QueueMessage& message, Deadline deadline) const {
   const auto words = message.writer().first_words();
   OutgoingSegments segments{message.writer().take_segments()};
+  if (!segments.all.empty()) {
+    MessageArena::instance().share();
+    memory_->keep(MessageArena::instance().ticket);
+  }
+  for (const Ticket ticket : message.tickets()) memory_->keep(ticket);
   return segments.given = memory_->put(words, segments.all, deadline);
 }
 
@@ -89,7 +94,10 @@ void QueueHandle::fail_full(std::size_t size) {
 }
 void QueueHandle::fail_empty() { throw Empty("the queue was empty"); }
 
-void QueueHandle::encode(wire::Value::Builder out) const { memory_->cell().encode(out, name_of(memory_->kind())); }
+void QueueHandle::encode(wire::Value::Builder out) const {
+  memory_->cell().encode(out, name_of(memory_->kind()));
+  WrittenTickets::note(memory_->ticket());
+}
 
 QueueHandle QueueHandle::decode(wire::Value::Reader in, QueueKind kind) {
   const QueueKind found = in.isHandle() && in.getHandle().getKind() == name_of(QueueKind::leasing) &&

@@ -24,6 +24,8 @@ constexpr std::size_t backed_bytes = 64 * 1024;
 constexpr std::size_t growth = 4;
 /// How long a call that is not to block waits for another one that is under way and does not block either.
 constexpr std::chrono::milliseconds shortly{100};
+/// How many tickets a process remembers to have told the store of; more are told again.
+constexpr std::size_t max_kept = 1024;
 /// How often who waits for all items to be done looks by itself: the last one's process may have been killed between
 /// doing it and saying so.
 constexpr std::chrono::seconds look_interval{1};
@@ -184,6 +186,14 @@ std::byte* QueueMemory::region_data(std::size_t index) {
 
 // --- Putting ---
 
+void QueueMemory::keep(Ticket ticket) {
+  const std::lock_guard lock{mutex_};
+  if (kept_.contains(ticket)) return;
+  if (kept_.size() == max_kept) kept_.clear();
+  store::attach(ticket_, ticket);
+  kept_.insert(ticket);
+}
+
 bool QueueMemory::has_capacity() const noexcept {
   return header_.capacity == 0 || header_.puts.count.load(std::memory_order_relaxed) -
                                           header_.gets.count.load(std::memory_order_acquire) <
@@ -322,6 +332,7 @@ void QueueMemory::take(QueueItem& item, Ticket& arena) {
   QueueFrame frame{};
   const std::size_t bytes = read({place, positions.tail.load(std::memory_order_acquire) - head}, frame, item);
   arena = frame.arena;
+  if (!item.segments.empty()) require_reachable(arena);
   if (leases_) leases_->keep(frame.number, {place, bytes});
   positions.head.store(head + bytes, std::memory_order_release);  // from here on the item is out
   header_.gets.count.store(frame.number, std::memory_order_release);
@@ -345,6 +356,16 @@ bool QueueMemory::get(QueueItem& item, Deadline deadline) {
   item.is_leased = leases_.has_value();
   if (!item.segments.empty()) item.arena = arena_view(arena);
   return true;
+}
+
+// An item whose large parts cannot be had now, for want of descriptors or memory, stays in the queue; one whose parts
+// are gone for good must not.
+void QueueMemory::require_reachable(Ticket arena) {
+  try {
+    arena_view(arena);
+  } catch (const OSError& error) {
+    if (error.errno_value() != ENOENT) throw;
+  }
 }
 
 std::shared_ptr<ArenaView> QueueMemory::arena_view(Ticket ticket) {

@@ -31,6 +31,7 @@
 #include <mutex>
 #include <new>
 #include <optional>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -110,6 +111,10 @@ class QueueMemory {
   /// Whether this process has said that it will not use the queue any more.
   std::atomic<bool> is_closed{false};
   const CellHandle& cell() const noexcept { return cell_; }
+  /// Under which the store keeps its memory.
+  Ticket ticket() const noexcept { return ticket_; }
+  /// An item that is put next names `ticket`: the store keeps what that names for as long as the queue. Blocks: no.
+  void keep(Ticket ticket);
 
   /// One item is done. False: more than were put.
   [[nodiscard]] bool task_done();
@@ -138,6 +143,7 @@ class QueueMemory {
   void take(QueueItem& item, Ticket& arena);
   static std::size_t read(std::span<const std::byte> memory, QueueFrame& frame, QueueItem& item);
   void settle(End end);
+  void require_reachable(Ticket arena);
   std::shared_ptr<ArenaView> arena_view(Ticket ticket);
 
   CellHandle cell_;
@@ -153,6 +159,7 @@ class QueueMemory {
   // Guarded by mutex_:
   std::array<Mapping, QueueHeader::num_regions> regions_;
   std::map<Ticket, std::shared_ptr<ArenaView>> arenas_;
+  std::set<Ticket> kept_;  // the latest that the store was told of
 };
 
 }  // namespace troupe::detail

@@ -55,6 +55,8 @@ Arena::Block Arena::allocate(std::size_t bytes, bool zeroed) {
   place.dirty_bytes = std::max(place.dirty_bytes, bytes);
   out_[ticket] = place;
   ++num_out_;
+  returned_->mark.store(ReturnTable::right_mark, std::memory_order_relaxed);
+  returned_->num_given.fetch_add(1, std::memory_order_relaxed);
   return {.data = data,
           .bytes = bytes,
           .segment = {.offset = place.offset, .words = bytes / sizeof(std::uint64_t), .ticket = ticket}};
@@ -66,11 +68,22 @@ void Arena::release(std::uint64_t ticket) noexcept {
   free_place(std::exchange(out_[ticket], Place{}));
   free_tickets_.push_back(static_cast<std::uint32_t>(ticket));
   --num_out_;
+  returned_->num_given.fetch_sub(1, std::memory_order_relaxed);
 }
 
 std::size_t Arena::num_blocks_out() const {
   const std::lock_guard lock{mutex_};
   return num_out_;
+}
+
+bool Arena::has_blocks_out(int file) noexcept {
+  struct {
+    std::uint64_t mark;
+    std::uint32_t num_given;
+    std::uint32_t num_returned;
+  } head{};
+  return ::pread(file, &head, sizeof head, 0) == static_cast<ssize_t>(sizeof head) &&
+         head.num_given != head.num_returned;
 }
 
 Arena::Place Arena::take_place(std::size_t size_class) {

@@ -15,6 +15,7 @@
 #include <capnp/message.h>
 #include <capnp/serialize.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -23,6 +24,7 @@
 #include <optional>
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <unordered_map>
@@ -33,6 +35,16 @@
 namespace troupe {
 
 namespace {
+
+/// How often holders are looked at that could not be watched.
+constexpr int look_again_milliseconds = 100;
+
+// Of the descriptors that this process may have, what nobody holds gets a quarter at most.
+std::size_t max_loose_here() {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  return static_cast<std::size_t>(std::min<rlim_t>(store::max_loose, limit.rlim_cur / 4));
+}
 
 class Nursery {
  public:
@@ -51,10 +63,12 @@ class Nursery {
     std::array<epoll_event, 64> events{};
     for (;;) {
       const bool has_more = wants_spare_ || !unanswered_.empty() || names_.has_unsettled();
-      const int count = ::epoll_wait(epoll_.get(), events.data(), events.size(), has_more ? 0 : -1);
+      const int milliseconds = has_more ? 0 : unwatched_.empty() ? -1 : look_again_milliseconds;
+      const int count = ::epoll_wait(epoll_.get(), events.data(), events.size(), milliseconds);
       if (count == 0) {
         answer_misses();
         names_.settle();
+        watch_again();
         if (wants_spare_) make_spare();
       }
       for (int i = 0; i < count; ++i) {
@@ -124,6 +138,14 @@ class Nursery {
     }
   }
 
+  // Without a descriptor left for it, it is closed with that: who introduced it finds out.
+  void adopt_connection(Datagram& datagram) {
+    if (datagram.descriptors.empty()) return;
+    const int number = datagram.descriptors.front().get();
+    add_connection(std::move(datagram.descriptors.front()));
+    reply_started(number, 0, -1);
+  }
+
   void drop_connection(int number) {
     unwatch(number);
     connections_.erase(number);
@@ -138,17 +160,18 @@ class Nursery {
     switch (request.which()) {
       case wire::NurseryRequest::START: return start(connection, request.getStart(), datagram);
       case wire::NurseryRequest::ADOPT:
-        if (!datagram.descriptors.empty()) add_connection(std::move(datagram.descriptors.front()));
-        return;
+        return adopt_connection(datagram);
       case wire::NurseryRequest::PRELOAD: return preload(connection, request.getPreload());
       case wire::NurseryRequest::HOLD:
-        store_.hold(request.getHold(), std::move(datagram.descriptors), datagram.sender_pid);
+        store_.hold(request.getHold(), complete(datagram), datagram.sender_pid);
         return watch_holder(datagram.sender_pid);
       case wire::NurseryRequest::TAKE_HOLD:
         return give({.connection = connection, .ticket = request.getTakeHold(), .holder = datagram.sender_pid}, true);
       case wire::NurseryRequest::LET_GO: return store_.let_go(request.getLetGo(), datagram.sender_pid);
       case wire::NurseryRequest::DEPOSIT:
-        return store_.deposit(request.getDeposit(), std::move(datagram.descriptors));
+        return store_.deposit(request.getDeposit(), complete(datagram));
+      case wire::NurseryRequest::ATTACH:
+        return store_.attach(request.getAttach().getCarrier(), request.getAttach().getTicket());
       case wire::NurseryRequest::WITHDRAW:
         return give({.connection = connection, .ticket = request.getWithdraw(), .holder = 0}, true);
       case wire::NurseryRequest::NAME: return note_name(connection, request.getName(), datagram);
@@ -191,13 +214,30 @@ class Nursery {
 
   // --- The store ---
 
+  // What came with a request to keep it; nothing if this process has too many files open for some of it.
+  static std::optional<std::vector<FileDescriptor>> complete(Datagram& datagram) {
+    if (datagram.lost_descriptors) return std::nullopt;
+    return std::move(datagram.descriptors);
+  }
+
   void watch_holder(pid_t holder) {
     if (!holder_pids_.insert(holder).second) return;
     FileDescriptor pidfd{open_pidfd(holder)};
-    if (!pidfd) return forget_holder(holder);  // it has ended
+    if (!pidfd && errno == ESRCH) return forget_holder(holder);  // it has ended
+    if (!pidfd) {
+      unwatched_.push_back(holder);  // too many files are open: looked at again
+      return;
+    }
     watch(pidfd.get());
     const int number = pidfd.get();
     holders_.emplace(number, Holder{.pid = holder, .pidfd = std::move(pidfd)});
+  }
+
+  void watch_again() {
+    for (const pid_t holder : std::exchange(unwatched_, {})) {
+      holder_pids_.erase(holder);
+      watch_holder(holder);
+    }
   }
 
   void holder_ended(int number) {
@@ -223,6 +263,8 @@ class Nursery {
       withdrawn = store_.withdraw(wanted.ticket);
       for (const auto& descriptor : withdrawn) numbers.push_back(descriptor.get());
     }
+    if (numbers.empty() && store_.has_lost(wanted.ticket))
+      return reply_failure(wanted.connection, EMFILE, "finding what its ticket names: the nursery had too many files open");
     if (numbers.empty() && may_wait) return unanswered_.push_back(wanted);
     if (numbers.empty()) return reply_failure(wanted.connection, ENOENT, "finding what its ticket names");
     if (wanted.holder != 0) watch_holder(wanted.holder);
@@ -420,12 +462,13 @@ class Nursery {
   std::unordered_map<int, FileDescriptor> connections_;  // by number
   FileDescriptor door_;  // every process of ours has a copy, to introduce a connection of its own when it needs one
   std::unordered_map<int, Child> children_;              // by number of the pidfd
-  NurseryStore store_;
+  NurseryStore store_{max_loose_here()};
   NurseryNames names_;
   bool is_ending_ = false;
   std::vector<Wanted> unanswered_;
   std::unordered_map<int, Holder> holders_;  // processes that hold something, by number of the pidfd
   std::unordered_set<pid_t> holder_pids_;
+  std::vector<pid_t> unwatched_;  // holders that there was no descriptor left for
   std::optional<Spare> spare_;
   bool wants_spare_ = false;
 };

@@ -64,6 +64,10 @@ void NurseryLink::introduce() {
   const int descriptor = theirs.get();
   if (const int error = send_request(door_.get(), request, {&descriptor, 1}))
     throw OSError(error, "connecting to the nursery");
+  theirs.reset();
+  Datagram welcome;
+  if (receive_datagram(mine.get(), welcome, true) != 0 || welcome.size == 0)
+    throw OSError(EMFILE, "connecting to the nursery, which has too many files open or has ended");
   connection_ = std::move(mine);
 }
 
@@ -167,6 +171,14 @@ void NurseryLink::let_go(Ticket ticket) {
   if (held_.erase(ticket) == 0) return;
   capnp::MallocMessageBuilder request{64};
   request.initRoot<wire::NurseryRequest>().setLetGo(ticket);
+  tell(request, {});
+}
+
+void NurseryLink::attach(Ticket carrier, Ticket ticket) {
+  capnp::MallocMessageBuilder request{64};
+  auto attached = request.initRoot<wire::NurseryRequest>().initAttach();
+  attached.setCarrier(carrier);
+  attached.setTicket(ticket);
   tell(request, {});
 }
 

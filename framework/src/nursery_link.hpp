@@ -52,6 +52,7 @@ class NurseryLink {
   void hold(Ticket ticket, std::span<const int> descriptors);
   std::vector<FileDescriptor> take_hold(Ticket ticket);
   void let_go(Ticket ticket);
+  void attach(Ticket carrier, Ticket ticket);
   void deposit(Ticket ticket, std::span<const int> descriptors);
   std::vector<FileDescriptor> withdraw(Ticket ticket);
   /// This process makes a named block, opens one (returns its inode), closes one, or has unlinked one. Names that it

@@ -1,38 +1,99 @@
+// An entry is held by processes, or carried by another entry that a message lies in, or loose: then a message may be
+// on its way that names it, and it stays until there is too much that is younger.
+
 #include "nursery_store.hpp"
 
 #include <troupe/sync_slab.hpp>
 
+#include "stored_memory.hpp"
+
+#include <algorithm>
 #include <utility>
 
 namespace troupe {
 
+namespace {
+
+/// Memory that no message names stays for a while if it is so little: a process that was just forked, or a task that is
+/// run again, may come to ask for it.
+constexpr std::uint64_t linger_bytes = 64 * 1024;
+
+// Whether it is memory whose own counts say that no message names anything in it, and too much to keep nevertheless.
+bool can_go(const std::vector<FileDescriptor>& descriptors) {
+  return descriptors.size() == 1 && is_named_by_messages(descriptors.front().get()) == false &&
+         memory_taken(descriptors.front().get()) > linger_bytes;
+}
+
+}  // namespace
+
+NurseryStore::Entry& NurseryStore::add(Ticket ticket, std::optional<std::vector<FileDescriptor>> descriptors) {
+  Entry& entry = entries_[ticket];
+  entry.is_lost = !descriptors;
+  if (descriptors) entry.descriptors = std::move(*descriptors);
+  return entry;
+}
+
 void NurseryStore::add_holder(Entry& entry, Ticket ticket, pid_t holder) {
-  if (entry.holders.empty()) loose_.erase(entry.loose);
+  tighten(entry);
   entry.holders.insert(holder);
   held_by_[holder].insert(ticket);
 }
 
-void NurseryStore::loosen(Entries::iterator entry) {
-  entry->second.loose = loose_.insert(loose_.end(), entry->first);
-  if (loose_.size() <= store::max_loose) return;
-  entries_.erase(loose_.front());
-  loose_.pop_front();
+// What becomes of an entry that nobody holds.
+void NurseryStore::settle(Entries::iterator entry) {
+  if (!entry->second.holders.empty()) return;
+  if (can_go(entry->second.descriptors)) return erase(entry);
+  if (entry->second.carriers.empty()) loosen(entry);
 }
 
-void NurseryStore::hold(Ticket ticket, std::vector<FileDescriptor> descriptors, pid_t holder) {
+void NurseryStore::loosen(Entries::iterator place) {
+  Entry& entry = place->second;
+  if (entry.loose) return;
+  entry.loose = loose_.insert(loose_.end(), place->first);
+  for (const auto& descriptor : entry.descriptors) entry.loose_bytes += memory_taken(descriptor.get());
+  num_loose_descriptors_ += num_descriptors(entry);
+  num_loose_bytes_ += entry.loose_bytes;
+  while (num_loose_descriptors_ > max_loose_ || num_loose_bytes_ > store::max_loose_bytes)
+    erase(entries_.find(loose_.front()));
+}
+
+void NurseryStore::tighten(Entry& entry) {
+  if (!entry.loose) return;
+  loose_.erase(*entry.loose);
+  entry.loose.reset();
+  num_loose_descriptors_ -= num_descriptors(entry);
+  num_loose_bytes_ -= std::exchange(entry.loose_bytes, 0);
+}
+
+void NurseryStore::erase(Entries::iterator place) {
+  tighten(place->second);
+  const Ticket ticket = place->first;
+  const Entry entry = std::move(place->second);
+  entries_.erase(place);
+  for (const Ticket carrier : entry.carriers)
+    if (const auto other = entries_.find(carrier); other != entries_.end()) other->second.carried.erase(ticket);
+  for (const Ticket carried : entry.carried) {
+    const auto other = entries_.find(carried);
+    if (other == entries_.end()) continue;
+    other->second.carriers.erase(ticket);
+    // What was deposited for one message went with that message.
+    other->second.is_deposit && other->second.carriers.empty() ? erase(other) : settle(other);
+  }
+}
+
+void NurseryStore::hold(Ticket ticket, std::optional<std::vector<FileDescriptor>> descriptors, pid_t holder) {
   auto entry = entries_.find(ticket);
   if (entry == entries_.end()) {
-    if (descriptors.empty()) return;  // a forked process holds what its parent has let go of meanwhile
-    entry = entries_.try_emplace(ticket).first;
-    entry->second.descriptors = std::move(descriptors);
-    loosen(entry);
+    if (descriptors && descriptors->empty()) return;  // a forked process holds what its parent has let go of meanwhile
+    add(ticket, std::move(descriptors));
+    entry = entries_.find(ticket);
   }
   add_holder(entry->second, ticket, holder);
 }
 
 std::vector<int> NurseryStore::take_hold(Ticket ticket, pid_t holder) {
   const auto entry = entries_.find(ticket);
-  if (entry == entries_.end()) return {};
+  if (entry == entries_.end() || entry->second.is_lost) return {};
   add_holder(entry->second, ticket, holder);
   std::vector<int> numbers;
   for (const auto& descriptor : entry->second.descriptors) numbers.push_back(descriptor.get());
@@ -45,23 +106,37 @@ void NurseryStore::let_go(Ticket ticket, pid_t holder) {
   const auto held = held_by_.find(holder);
   held->second.erase(ticket);
   if (held->second.empty()) held_by_.erase(held);
-  if (entry->second.holders.empty()) loosen(entry);
+  settle(entry);
 }
 
-void NurseryStore::deposit(Ticket ticket, std::vector<FileDescriptor> descriptors) {
-  const auto [entry, is_new] = entries_.try_emplace(ticket);
-  if (!is_new) return;
-  entry->second.descriptors = std::move(descriptors);
-  loosen(entry);
+void NurseryStore::attach(Ticket carrier, Ticket ticket) {
+  const auto outer = entries_.find(carrier);
+  const auto inner = entries_.find(ticket);
+  if (outer == entries_.end() || inner == entries_.end() || outer == inner) return;
+  tighten(inner->second);
+  outer->second.carried.insert(ticket);
+  inner->second.carriers.insert(carrier);
+}
+
+void NurseryStore::deposit(Ticket ticket, std::optional<std::vector<FileDescriptor>> descriptors) {
+  if (entries_.contains(ticket)) return;
+  add(ticket, std::move(descriptors)).is_deposit = true;
+  loosen(entries_.find(ticket));
 }
 
 std::vector<FileDescriptor> NurseryStore::withdraw(Ticket ticket) {
   const auto entry = entries_.find(ticket);
-  if (entry == entries_.end() || !entry->second.holders.empty()) return {};
+  if (entry == entries_.end() || !entry->second.holders.empty() || entry->second.is_lost) return {};
+  tighten(entry->second);
   std::vector<FileDescriptor> descriptors = std::move(entry->second.descriptors);
-  loose_.erase(entry->second.loose);
-  entries_.erase(entry);
+  entry->second.descriptors.clear();
+  erase(entry);
   return descriptors;
+}
+
+bool NurseryStore::has_lost(Ticket ticket) const {
+  const auto entry = entries_.find(ticket);
+  return entry != entries_.end() && entry->second.is_lost;
 }
 
 void NurseryStore::holder_ended(pid_t holder) {
@@ -69,7 +144,8 @@ void NurseryStore::holder_ended(pid_t holder) {
   if (held == held_by_.end()) return;
   const std::set<Ticket> tickets = held->second;
   for (const Ticket ticket : tickets) {
-    for (const auto& descriptor : entries_.at(ticket).descriptors) recover_slab(descriptor.get(), holder);
+    if (const auto entry = entries_.find(ticket); entry != entries_.end())
+      for (const auto& descriptor : entry->second.descriptors) recover_slab(descriptor.get(), holder);
     let_go(ticket, holder);
   }
 }

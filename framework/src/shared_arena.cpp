@@ -4,18 +4,20 @@
 #include <troupe/error.hpp>
 #include <troupe/shared_arena.hpp>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <exception>
 #include <fcntl.h>
+#include <span>
 #include <string>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <utility>
 
 namespace troupe {
 
 namespace {
-
-constexpr std::uint64_t arena_mark = 0x747270'6172656e61;  // "trparena"
 
 // A word is, from the highest bit: serial 24, messages 20, users 20.
 constexpr unsigned serial_shift = 40;
@@ -54,7 +56,7 @@ SharedArena::SharedArena(std::size_t bytes) : ticket_(new_ticket()) {
   map(bytes);
   back_with_memory(0, 0, 0);
   control_->bytes = bytes;
-  control_->mark = arena_mark;
+  control_->mark = right_mark;
   const int number = file_.get();
   store::hold(ticket_, {&number, 1});
 }
@@ -74,7 +76,7 @@ SharedArena::SharedArena(Ticket ticket, FileDescriptor file) : ticket_(ticket), 
   Mapping control{file_.get(), 0, memory_page_bytes, Mapping::Access::read_only, "shared memory"};
   const auto* head = reinterpret_cast<const Control*>(control.data());
   const std::size_t bytes = head->bytes;
-  if (head->mark != arena_mark || bytes > max_shared_arena_bytes || file_bytes(bytes) != size)
+  if (head->mark != right_mark || bytes > max_shared_arena_bytes || file_bytes(bytes) != size)
     throw CodecError("a handle of shared memory names something else");
   map(bytes);
 }
@@ -130,6 +132,24 @@ void SharedArena::retire() noexcept {
 }
 
 void SharedArena::set_orphaned() noexcept { control_->orphaned.store(1, std::memory_order_release); }
+
+// The words are read in pieces, and only where there is memory behind them.
+bool SharedArena::has_messages(int file) noexcept {
+  Control control{};
+  if (::pread(file, &control, sizeof control, 0) != static_cast<ssize_t>(sizeof control)) return false;
+  if (control.retired != 0 || control.bytes > max_shared_arena_bytes) return false;
+  const auto end = static_cast<off_t>(memory_page_bytes + words_bytes(control.bytes));
+  std::array<std::uint64_t, 1024> piece{};
+  off_t at = ::lseek(file, memory_page_bytes, SEEK_DATA);
+  while (at >= 0 && at < end) {
+    const ssize_t size = ::pread(file, piece.data(), std::min<std::size_t>(sizeof piece, static_cast<std::size_t>(end - at)), at);
+    if (size <= 0) return false;
+    for (const std::uint64_t word : std::span{piece}.first(static_cast<std::size_t>(size) / sizeof(std::uint64_t)))
+      if (messages_of(word) > 0) return true;
+    at = ::lseek(file, at + size, SEEK_DATA);
+  }
+  return false;
+}
 
 bool SharedArena::is_retired() const noexcept { return control_->retired.load(std::memory_order_acquire) != 0; }
 

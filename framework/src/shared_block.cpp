@@ -272,6 +272,7 @@ void Codec<SharedBlock>::encode(const SharedBlock& block, wire::Value::Builder o
        {place.arena->ticket(), std::uint64_t{place.offset}, std::uint64_t{place.bytes}, std::uint64_t{place.serial}})
     address[next++].setUint64(number);
   if (!place.arena->add_message(place.offset, place.serial)) fail_gone();
+  WrittenTickets::note(place.arena->ticket());
 }
 
 SharedBlock Codec<SharedBlock>::decode(wire::Value::Reader in) {

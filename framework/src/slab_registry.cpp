@@ -9,6 +9,7 @@
 #include <cstring>
 #include <pthread.h>
 #include <string>
+#include <unistd.h>
 
 namespace troupe::detail {
 
@@ -79,6 +80,15 @@ CellRecord::~CellRecord() {
 }
 
 bool CellRecord::count_message() noexcept { return update(*slab->line(index), generation, with_message); }
+
+bool slab_has_messages(int descriptor) noexcept {
+  struct alignas(cell_bytes) Line {
+    std::uint64_t life;
+  };
+  std::array<Line, slab_bytes / cell_bytes> lines{};
+  if (::pread(descriptor, lines.data(), sizeof lines, 0) != static_cast<ssize_t>(sizeof lines)) return false;
+  return std::any_of(lines.begin() + 1, lines.end(), [](const Line& line) { return (line.life & message_mask) != 0; });
+}
 
 SlabRegistry& SlabRegistry::instance() {
   static auto* all = new SlabRegistry;  // never destroyed: handles may be dropped at any time

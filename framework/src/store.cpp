@@ -48,10 +48,15 @@ void store::let_go(Ticket ticket) {
   with_nursery([&](NurseryLink& nursery) { nursery.let_go(ticket); });
 }
 
+void store::attach(Ticket carrier, Ticket ticket) {
+  with_nursery([&](NurseryLink& nursery) { nursery.attach(carrier, ticket); });
+}
+
 Ticket store::deposit(std::span<const int> descriptors) {
   check(descriptors);
   const Ticket ticket = new_ticket();
   with_nursery([&](NurseryLink& nursery) { nursery.deposit(ticket, descriptors); });
+  WrittenTickets::note(ticket);
   return ticket;
 }
 

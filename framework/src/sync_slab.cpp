@@ -1,14 +1,13 @@
 #include <troupe/sync_slab.hpp>
 
 #include "slab_registry.hpp"
+#include "stored_memory.hpp"
 
 #include <troupe/error.hpp>
 
 #include <algorithm>
-#include <fcntl.h>
 #include <string>
 #include <sys/stat.h>
-#include <unistd.h>
 
 namespace troupe {
 
@@ -50,6 +49,7 @@ void CellHandle::encode(wire::Value::Builder out, const char* kind) const {
   address[1].setUint64(record_->index);
   address[2].setUint64(record_->generation);
   record_->count_message();
+  WrittenTickets::note(record_->slab->ticket);
 }
 
 CellHandle CellHandle::decode(wire::Value::Reader in, const char* kind, std::initializer_list<CellKind> kinds) {
@@ -69,13 +69,8 @@ CellHandle CellHandle::decode(wire::Value::Reader in, const char* kind, std::ini
 
 bool detail::is_slab(int descriptor) noexcept {
   struct stat status{};
-  std::uint64_t mark = 0;
-  const int seals = ::fcntl(descriptor, F_GET_SEALS);
-  // Without the seal it could be cut off while somebody reads it.
-  return seals >= 0 && (seals & F_SEAL_SHRINK) != 0 && ::fstat(descriptor, &status) == 0 &&
-         status.st_size == static_cast<off_t>(slab_bytes) &&
-         ::pread(descriptor, &mark, sizeof mark, 0) == static_cast<ssize_t>(sizeof mark) &&
-         mark == SlabHead::right_mark;
+  return mark_of(descriptor) == SlabHead::right_mark && ::fstat(descriptor, &status) == 0 &&
+         status.st_size == static_cast<off_t>(slab_bytes);
 }
 
 void recover_slab(int descriptor, pid_t dead) noexcept {

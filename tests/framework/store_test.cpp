@@ -159,6 +159,34 @@ TEST(Store, HoldsForAForkedProcessWhatItsParentHeld) {
   }));
 }
 
+// What lies in something else stays as long as that, and goes with it.
+TEST(Store, KeepsWhatSomethingCarries) {
+  const PipeEnds carrier_file;
+  const Ticket carrier = hold(carrier_file.writer);
+  PipeEnds pipe;
+  const Ticket taken = deposit(pipe.writer);
+  const Ticket left = deposit(pipe.writer);
+  for (const Ticket ticket : {taken, left}) store::attach(carrier, ticket);
+  pipe.writer.reset();
+  push_out_what_is_loose();
+  EXPECT_EQ(store::withdraw(taken).size(), 1U);
+  EXPECT_FALSE(pipe.at_end());
+  store::let_go(carrier);
+  push_out_what_is_loose();
+  EXPECT_TRUE(pipe.comes_to_end());
+  EXPECT_EQ(error_of_withdraw(left), ENOENT);
+}
+
+// Unknown tickets carry nothing and are not carried.
+TEST(Store, AttachesOnlyWhatItKnows) {
+  const PipeEnds pipe;
+  const Ticket ticket = deposit(pipe.writer);
+  store::attach(new_ticket(), ticket);
+  store::attach(ticket, new_ticket());
+  store::attach(ticket, ticket);
+  EXPECT_EQ(store::withdraw(ticket).size(), 1U);
+}
+
 // What is deposited is taken once: who closes it then has closed the last copy.
 TEST(Store, GivesADepositOnce) {
   PipeEnds pipe;

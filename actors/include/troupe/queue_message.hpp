@@ -5,11 +5,13 @@
 
 #include <troupe/bell.hpp>
 #include <troupe/codec_core.hpp>
+#include <troupe/store.hpp>
 #include <troupe/wire_message.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 namespace troupe::detail {
 
@@ -27,8 +29,11 @@ class QueueMessage {
 
   wire::Value::Builder value() { return writer_.initRoot<wire::Value>(); }
   MessageWriter& writer() noexcept { return writer_; }
+  /// What the item names in the store.
+  const std::vector<Ticket>& tickets() const noexcept { return tickets_.all(); }
 
  private:
+  WrittenTickets tickets_;
   Scratch scratch_;
   MessageWriter writer_;
 };

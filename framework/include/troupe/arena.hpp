@@ -30,7 +30,12 @@ inline constexpr std::size_t arena_keep_bytes = std::size_t{256} << 20U;
 
 /// The beginning of an arena's memfd.
 struct ReturnTable {
+  static constexpr std::uint64_t right_mark = 0x73656761'73656d72;
   using Mark = std::atomic<std::uint8_t>;
+
+  std::atomic<std::uint64_t> mark;  ///< right_mark, once a block was out
+  /// How many blocks were given out and not taken back by the allocating end itself, modulo 2^32. Written by that end.
+  std::atomic<std::uint32_t> num_given;
   /// How often blocks were given back, modulo 2^32; may lag behind the marks, as a reader may be killed between the
   /// two.
   std::atomic<std::uint32_t> count;
@@ -63,6 +68,8 @@ class Arena {
   int file() const noexcept { return file_.get(); }
   /// Blocks that are out now, those given back by readers and not yet noticed included.
   std::size_t num_blocks_out() const;
+  /// Whether blocks are out of an arena whose allocating end is gone. Thread: any. `file` is one of an arena.
+  static bool has_blocks_out(int file) noexcept;
 
  private:
   struct Place {

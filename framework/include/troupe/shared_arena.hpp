@@ -26,6 +26,9 @@ inline constexpr std::size_t max_shared_arena_bytes = std::size_t{1} << 46U;
 /// are exact, but for its own; and a handle to a block that is gone is always told from one to its successor.
 class SharedArena {
  public:
+  /// The first word of its memory.
+  static constexpr std::uint64_t right_mark = 0x747270'6172656e61;
+
   /// Makes an arena of `bytes`, a multiple of the page size. Memory is taken as blocks need it.
   /// Errors: OSError naming the step; AssertionError without a Runtime.
   explicit SharedArena(std::size_t bytes);
@@ -60,6 +63,8 @@ class SharedArena {
 
   // --- For all ---
 
+  /// Whether a message is on its way with a block of the arena behind `file`.
+  static bool has_messages(int file) noexcept;
   /// Whether its maker has given it back.
   bool is_retired() const noexcept;
   /// One more handle; `from_message`: it came in a message, which counted until now. False if the block is gone.

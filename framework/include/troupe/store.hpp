@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace troupe {
@@ -25,8 +26,9 @@ namespace store {
 inline constexpr std::size_t max_descriptors = 16;
 
 /// Leaves copies of `descriptors` under `ticket`. They are kept for as long as this process, one forked from it, or
-/// one that takes hold, lives and does not let go; however it ends. What nobody holds any more stays among the
-/// `max_loose` youngest of those, because a message may be on its way that names it.
+/// one that takes hold, lives and does not let go; however it ends. Memory that nobody holds any more goes, unless a
+/// message on its way may name it: then it stays as long as what carries that message (`attach`), or else among the
+/// youngest of those, `max_loose` descriptors and `max_loose_bytes`.
 /// Shape: 1..max_descriptors, borrowed. A ticket that is known already keeps what it has. Blocks: no.
 void hold(Ticket ticket, std::span<const int> descriptors);
 /// Copies of what is under `ticket`, which this process holds from now on. Blocks: one round trip to the nursery, 0.1
@@ -35,17 +37,44 @@ std::vector<FileDescriptor> take_hold(Ticket ticket);
 /// This process does not hold `ticket` any longer. Blocks: no. Nothing happens if it never did.
 void let_go(Ticket ticket);
 
+/// Something under `carrier`, a queue for instance, holds a message that names `ticket`. Blocks: no. Nothing happens if
+/// one of the two is not known.
+void attach(Ticket carrier, Ticket ticket);
+
 /// Leaves copies of `descriptors` for one who will be told the ticket: a connection in a message, for instance.
 /// Shape: 1..max_descriptors, borrowed. Blocks: no.
 Ticket deposit(std::span<const int> descriptors);
 /// Takes what was deposited; once, so that the last copy elsewhere is the last copy. Blocks: one round trip to the
-/// nursery. Errors: OSError with ENOENT when it was taken already, or left lying until there were max_loose younger
-/// ones.
+/// nursery. Errors: OSError with ENOENT when it was taken already, or left lying until there was too much that is
+/// younger.
 std::vector<FileDescriptor> withdraw(Ticket ticket);
 
-/// Most tickets that nobody holds.
+/// Most descriptors that nobody holds and nothing carries; a quarter of those that the nursery may have, if that is less.
 inline constexpr std::size_t max_loose = 1024;
+/// Most memory behind them.
+inline constexpr std::uint64_t max_loose_bytes = std::uint64_t{256} << 20U;
 
 }  // namespace store
+
+/// While it lives, notes the tickets that this thread writes into messages: for who puts a message where it may stay for
+/// longer than the process that wrote it. Thread: caller.
+class WrittenTickets {
+ public:
+  WrittenTickets() noexcept : outer_(std::exchange(current_, this)) {}
+  ~WrittenTickets() { current_ = outer_; }
+  WrittenTickets(const WrittenTickets&) = delete;
+  WrittenTickets& operator=(const WrittenTickets&) = delete;
+
+  /// What a codec calls for each ticket that it writes.
+  static void note(Ticket ticket) {
+    if (current_ != nullptr) current_->all_.push_back(ticket);
+  }
+  const std::vector<Ticket>& all() const noexcept { return all_; }
+
+ private:
+  static inline constinit thread_local WrittenTickets* current_ = nullptr;
+  std::vector<Ticket> all_;
+  WrittenTickets* outer_;
+};
 
 }  // namespace troupe

@@ -1,0 +1,198 @@
+// What lies in a queue, or is shared, when processes end and descriptors run out: nothing is lost, and what nobody can
+// ask for any more takes no memory.
+
+#include <troupe/error.hpp>
+#include <troupe/process.hpp>
+#include <troupe/queue.hpp>
+#include <troupe/runtime.hpp>
+#include <troupe/shared_block.hpp>
+#include <troupe/shared_memory.hpp>
+#include <troupe/store.hpp>
+
+#include "support/processes.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <iostream>
+#include <sched.h>
+#include <string>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using namespace troupe;
+using namespace troupe::test;
+using testing::HasSubstr;
+
+/// Larger than what lies in the queue itself.
+constexpr std::size_t large_bytes = 100'000;
+
+void put_large(const Queue<std::string>& queue) { queue.put(std::string(large_bytes, 'x')); }
+
+// So much is left in the store by others that it forgets what is oldest.
+void push_out_what_is_loose() {
+  const auto [mine, theirs] = make_line();
+  const int number = mine.get();
+  for (std::size_t i = 0; i < store::max_loose; ++i) store::deposit({&number, 1});
+}
+
+TEST(KeptItems, LargeOnesOutliveTheirProducers) {
+  const Queue<std::string> queue;
+  Process producer{put_large, queue};
+  producer.start();
+  producer.join();
+  push_out_what_is_loose();
+  EXPECT_EQ(queue.get().size(), large_bytes);
+}
+
+TEST(KeptItems, ManyDescriptorsLieInOneQueue) {
+  const Queue<FileDescriptor> queue;
+  const auto [mine, theirs] = make_line();
+  const int count = static_cast<int>(store::max_loose) + 100;
+  for (int i = 0; i < count; ++i) queue.put(copy_of(theirs));
+  for (int i = 0; i < count; ++i) EXPECT_TRUE(queue.get());
+}
+
+// At the limit of descriptors there is an error, and the item is still there.
+TEST(KeptItems, AnItemStaysThatCannotBeReached) {
+  const Queue<std::string> queue;
+  Process producer{put_large, queue};
+  producer.start();
+  producer.join();
+  rlimit before{};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  const int first_free = ::dup(STDERR_FILENO);
+  ::close(first_free);
+  const rlimit low{static_cast<rlim_t>(first_free), before.rlim_max};
+  ::setrlimit(RLIMIT_NOFILE, &low);
+  EXPECT_THROW(queue.get(), OSError);
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_EQ(queue.qsize(), 1U);
+  EXPECT_EQ(queue.get().size(), large_bytes);
+}
+
+/// What the process has open of memory that was made under that name, in bytes.
+std::uint64_t memory_kept_by(pid_t pid, const std::string& name) {
+  std::uint64_t bytes = 0;
+  for (const auto& entry : std::filesystem::directory_iterator{"/proc/" + std::to_string(pid) + "/fd"}) {
+    std::error_code gone;
+    if (std::filesystem::read_symlink(entry, gone).string().find(name) == std::string::npos) continue;
+    struct stat status{};
+    if (::stat(entry.path().c_str(), &status) == 0) bytes += static_cast<std::uint64_t>(status.st_blocks) * 512;
+  }
+  return bytes;
+}
+
+void make_and_wait(const FileDescriptor& line) {
+  const SharedBlock block{8 << 20};
+  std::fill_n(block.data(), block.size_bytes(), std::byte{1});
+  send_text(line, std::to_string(::getppid()));
+  receive_text(line);
+}
+
+// The memory of a killed maker goes with it.
+TEST(KeptItems, MemoryThatNobodyCanAskForGoes) {
+  pid_t nursery = 0;
+  for (int i = 0; i < 3; ++i) {
+    auto [mine, theirs] = make_line();
+    Process maker{make_and_wait, std::move(theirs)};
+    maker.start();
+    nursery = std::stoi(receive_text(mine));
+    EXPECT_GE(memory_kept_by(nursery, "troupe-heap"), 8U << 20U);
+    maker.kill();
+    maker.join();
+  }
+  EXPECT_LT(memory_kept_by(nursery, "troupe-heap"), 8U << 20U);
+}
+
+// --- A nursery that may have few files open ---
+
+void exhaust(const FileDescriptor& line) {
+  const int number = line.get();
+  receive_text(line);
+  Ticket lost = 0;
+  for (int i = 0; i < 200; ++i) {
+    lost = new_ticket();
+    store::hold(lost, {&number, 1});
+  }
+  try {
+    store::take_hold(lost);
+    send_text(line, "has it");
+  } catch (const OSError& error) {
+    send_text(line, std::to_string(error.errno_value()) + " " + error.what());
+  }
+  receive_text(line);
+}
+
+void make_name(const FileDescriptor& line, const std::string& name, bool is_known_before) {
+  if (is_known_before) {
+    EXPECT_THROW(store::withdraw(1), OSError);
+  }
+  send_text(line, "ready");
+  receive_text(line);
+  try {
+    const auto block = SharedMemory::create(1000, name);
+    send_text(line, "made");
+    receive_text(line);
+  } catch (const OSError& error) {
+    send_text(line, error.what());
+  }
+}
+
+[[maybe_unused]] const bool few_files = add_role("few files", [](int argc, char** argv, const std::string&) {
+  const rlimit low{100, 100};
+  if (::setrlimit(RLIMIT_NOFILE, &low) != 0) return 77;
+  const Runtime runtime{argc, argv};
+  const std::string name = "troupe-test-" + std::to_string(::getpid());
+  auto [greedy, greedy_end] = make_line();
+  auto [modest, modest_end] = make_line();
+  auto [late, late_end] = make_line();
+  Process first{exhaust, std::move(greedy_end)};
+  Process second{make_name, std::move(modest_end), name, true};
+  Process third{make_name, std::move(late_end), name + "-late", false};
+  first.start();
+  second.start();
+  third.start();
+  receive_text(modest);
+  receive_text(late);
+  for (const FileDescriptor* line : {&greedy, &modest, &late}) {
+    send_text(*line, "go");
+    std::cout << receive_text(*line) << std::endl;
+  }
+  send_text(greedy, "end");
+  first.join();
+  third.join();
+  Process fourth{[] {}};  // it has what it needs again
+  fourth.start();
+  fourth.join();
+  const bool stayed = std::filesystem::exists("/dev/shm/" + name);
+  second.kill();
+  second.join();
+  const auto end = std::chrono::steady_clock::now() + patience;
+  while (std::filesystem::exists("/dev/shm/" + name) && std::chrono::steady_clock::now() < end) ::sched_yield();
+  std::cout << (stayed ? "stayed" : "was removed") << ", " << std::filesystem::exists("/dev/shm/" + name) << std::endl;
+  return fourth.exitcode().value_or(-1);
+});
+
+// Who asks for what the nursery could not take is told so, and so is who comes too late to be heard; a block stays whose
+// user it could not watch.
+TEST(KeptItems, SayWhenTheNurseryHasTooManyFilesOpen) {
+  Program program{"few files"};
+  EXPECT_THAT(program.read_line(), HasSubstr(std::to_string(EMFILE) + " "));
+  EXPECT_EQ(program.read_line(), "made");
+  EXPECT_THAT(program.read_line(), HasSubstr("connecting to the nursery, which has too many files open"));
+  EXPECT_EQ(program.read_line(), "stayed, 0");
+  EXPECT_EQ(program.wait(), 0) << program.errors();
+}
+
+}  // namespace
