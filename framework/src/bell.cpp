@@ -62,6 +62,11 @@ void Bell::wake() noexcept {
   word_->compare_exchange_strong(word, 0);
 }
 
+void Bell::rouse() noexcept {
+  ring();
+  futex_wake(word_, INT_MAX);
+}
+
 void SpinWait::yield() noexcept { ::sched_yield(); }
 
 }  // namespace troupe

@@ -111,6 +111,18 @@ TEST(Bell, WakesAThreadOfAnotherProcess) {
   EXPECT_TRUE(sleeper.join());
 }
 
+// The mark of a process that is killed while it rings can be taken away by another ring that ends just then.
+TEST(Bell, RouseWakesAThreadThatIsNotAnnouncedAnyMore) {
+  SharedBell shared;
+  SleepingThread sleeper{shared.bell};
+  sleeper.may_wake();
+  shared.bell.disarm();
+  shared.bell.ring();
+  EXPECT_FALSE(sleeper.is_awake());
+  shared.bell.rouse();
+  EXPECT_TRUE(sleeper.join());
+}
+
 // Ringing costs a system call only when somebody sleeps; the pool rings for every result.
 TEST(Bell, DoesNothingWhenNobodySleeps) {
   SharedBell shared;

@@ -31,8 +31,8 @@ inline bool is_over(Deadline deadline) noexcept {
 /// A doorbell in shared memory. The sleeper arms it, looks once more, then sleeps; whoever produces rings, which costs
 /// one load unless somebody sleeps. Two kinds of sleepers share one bell: a thread that sleeps in the kernel's futex
 /// queue, and an event loop that watches an eventfd.
-/// Thread: any; one sleeper at a time. Robust: the ring of a process that is killed meanwhile may be lost, the next
-/// ring of another one gets through.
+/// Thread: any; one sleeper at a time. Robust: the ring of a process that is killed meanwhile may be lost; the next
+/// ring of another one gets through, unless that of a third one ended just then. `rouse` gets through always.
 class Bell {
  public:
   enum class Sleeper : std::uint32_t { none = 0, thread = 1, event_loop = 2 };
@@ -73,6 +73,10 @@ class Bell {
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if (word_->load(std::memory_order_relaxed) != 0) wake();
   }
+
+  /// Rings for a process that was killed. Wakes threads also if nobody is announced any more, because a ring that ends
+  /// may take the mark of another one away. Never blocks.
+  void rouse() noexcept;
 
  private:
   /// Set beside the sleeper's kind while somebody is about to wake it.
