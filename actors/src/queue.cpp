@@ -65,6 +65,7 @@ bool QueueHandle::get(ReceivedMessage& message, Deadline deadline) const {
 }
 
 std::size_t QueueHandle::size() const noexcept { return memory_->size(); }
+bool QueueHandle::is_empty() const noexcept { return memory_->is_empty(); }
 bool QueueHandle::is_full() const noexcept { return memory_->is_full(); }
 
 void QueueHandle::task_done() const {

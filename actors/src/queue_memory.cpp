@@ -99,8 +99,7 @@ class QueueMemory::Guard {
  public:
   /// Not held, and false, when it was not free until `deadline`.
   Guard(QueueMemory& queue, End end, Deadline deadline)
-      : lock_(end == End::put ? queue.shared().put.lock : queue.shared().get.lock),
-        held_(lock_.take(own_pid(), deadline)) {
+      : lock_(queue.line(end).lock), held_(lock_.take(own_pid(), deadline)) {
     if (!held_ || !lock_.is_abandoned()) return;
     try {
       queue.settle(end);
@@ -195,9 +194,17 @@ void QueueMemory::keep(Ticket ticket) {
 }
 
 bool QueueMemory::has_capacity() const noexcept {
-  return header_.capacity == 0 || header_.puts.count.load(std::memory_order_relaxed) -
-                                          header_.gets.count.load(std::memory_order_acquire) <
-                                      header_.capacity;
+  return queue_rules::has_capacity(header_.capacity, header_.puts.count.load(std::memory_order_relaxed),
+                                   header_.gets.count.load(std::memory_order_acquire));
+}
+
+// With the put lock. An item may be out and not counted; if nobody else gets, this is who counts it.
+bool QueueMemory::wait_for_capacity(Deadline deadline) {
+  while (!has_capacity()) {
+    if (!wait_until(shared().get.bell, [this] { return !is_full(); }, deadline)) return false;
+    settle_left_behind(End::get);
+  }
+  return true;
 }
 
 // Asks for memory before it is touched the first time.
@@ -217,7 +224,8 @@ std::byte* QueueMemory::room_for(std::size_t bytes, std::size_t& region) {
   for (region = header_.puts.region.load(std::memory_order_relaxed); region < QueueHeader::num_regions; ++region) {
     QueueRegion& positions = header_.regions[region];
     const std::uint64_t tail = positions.tail.load(std::memory_order_relaxed);
-    if (tail + bytes - positions.released.load(std::memory_order_acquire) > region_bytes(region)) continue;
+    const std::uint64_t released = positions.released.load(std::memory_order_acquire);
+    if (!queue_rules::has_room(region_bytes(region), tail, released, bytes)) continue;
     std::byte* data = region_data(region);
     back_with_memory(region, tail, bytes);
     return data + tail % region_bytes(region);
@@ -252,7 +260,7 @@ bool QueueMemory::put(std::span<const std::uint64_t> words, std::span<const Segm
   if (is_over(deadline) && is_full()) return false;
   {
     const Guard guard{*this, End::put, lock_deadline(deadline)};
-    if (!guard || !wait_until(shared().get.bell, [this] { return has_capacity(); }, deadline)) return false;
+    if (!guard || !wait_for_capacity(deadline)) return false;
     write(words, segments);
   }
   Bell{&shared().put.bell}.ring();
@@ -271,6 +279,11 @@ void QueueMemory::settle(End end) {
   std::memcpy(&frame, region_data(region) + counted.load() % region_bytes(region), sizeof frame);
   side.count.store(frame.number);
   counted.store(position);
+  Bell{&line(end).bell}.ring();
+}
+
+void QueueMemory::settle_left_behind(End end) {
+  if (line(end).lock.is_left_behind()) const Guard guard{*this, end, at_once};
 }
 
 // --- Getting ---
@@ -280,9 +293,10 @@ bool QueueMemory::has_item() noexcept {
   for (;;) {
     const std::uint32_t region = header_.gets.region.load(std::memory_order_relaxed);
     const std::uint32_t last = header_.puts.region.load(std::memory_order_acquire);
-    QueueRegion& positions = header_.regions[region];
-    if (positions.tail.load(std::memory_order_acquire) != positions.head.load(std::memory_order_relaxed)) return true;
-    if (region >= last) return false;
+    const QueueRegion& positions = header_.regions[region];
+    const std::uint64_t tail = positions.tail.load(std::memory_order_acquire);
+    const auto found = queue_rules::look(positions.head.load(std::memory_order_relaxed), tail, region, last);
+    if (found != queue_rules::Found::next_region) return found == queue_rules::Found::item;
     give_memory_back(file_.get(), region_offset(region), region_bytes(region));
     header_.gets.region.store(region + 1, std::memory_order_release);
   }
@@ -343,7 +357,7 @@ bool QueueMemory::get(QueueItem& item, Deadline deadline) {
   const bool at_once_only = is_over(deadline);
   Ticket arena = 0;
   for (bool taken = false; !taken;) {
-    if (at_once_only && size() == 0 && !has_orphans()) return false;
+    if (at_once_only && is_empty() && !has_orphans()) return false;
     const Guard guard{*this, End::get, lock_deadline(deadline)};
     const auto found = [this] { return has_item() || has_orphans(); };
     if (!guard || !wait_until(shared().put.bell, found, deadline)) return false;
@@ -383,7 +397,17 @@ std::size_t QueueMemory::size() const noexcept {
   return put > got ? put - got : 0;
 }
 
-bool QueueMemory::is_full() const noexcept { return header_.capacity != 0 && size() >= header_.capacity; }
+// Without the get lock, whose holder may go on meanwhile. Read the other way round, a tail of before and a head of now
+// could be equal though there was an item all the time.
+bool QueueMemory::is_empty() const noexcept {
+  for (std::uint32_t region = header_.gets.region.load(std::memory_order_acquire);; ++region) {
+    const std::uint32_t last = header_.puts.region.load(std::memory_order_acquire);
+    const QueueRegion& positions = header_.regions[region];
+    const std::uint64_t head = positions.head.load(std::memory_order_acquire);
+    const auto found = queue_rules::look(head, positions.tail.load(std::memory_order_acquire), region, last);
+    if (found != queue_rules::Found::next_region) return found == queue_rules::Found::nothing;
+  }
+}
 
 // Items that are out were put, whether or not that was counted already.
 bool QueueMemory::count_done() noexcept {

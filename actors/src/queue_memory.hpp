@@ -105,8 +105,11 @@ class QueueMemory {
   /// Errors: OSError when the memory of a large one is gone with the process that put it. The item is out then.
   [[nodiscard]] bool get(QueueItem& item, Deadline deadline);
 
+  /// How many items are in. If a process is killed right after the step, one more or less until somebody next does the
+  /// same; is_empty and is_full are right at once.
   std::size_t size() const noexcept;
-  bool is_full() const noexcept;
+  bool is_empty() const noexcept;
+  bool is_full() const noexcept { return !has_capacity() && !shared().get.lock.is_left_behind(); }
   QueueKind kind() const noexcept { return kind_; }
   /// Whether this process has said that it will not use the queue any more.
   std::atomic<bool> is_closed{false};
@@ -129,9 +132,11 @@ class QueueMemory {
   enum class End : bool { put, get };
   class Guard;
   QueueCell& shared() const noexcept { return cell_.as<QueueCell>(); }
+  QueueCell::Line& line(End end) const noexcept { return end == End::put ? shared().put : shared().get; }
   std::byte* region_data(std::size_t index);
   void back_with_memory(std::size_t region, std::uint64_t tail, std::size_t bytes);
   bool has_capacity() const noexcept;
+  bool wait_for_capacity(Deadline deadline);
   std::byte* room_for(std::size_t bytes, std::size_t& region);
   void write(std::span<const std::uint64_t> words, std::span<const SegmentRef> segments);
   bool has_item() noexcept;
@@ -144,6 +149,7 @@ class QueueMemory {
   static std::size_t read(std::span<const std::byte> memory, QueueFrame& frame, QueueItem& item);
   void settle(End end);
   void require_reachable(Ticket arena);
+  void settle_left_behind(End end);
   std::shared_ptr<ArenaView> arena_view(Ticket ticket);
 
   CellHandle cell_;

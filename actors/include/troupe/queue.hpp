@@ -79,7 +79,7 @@ class Queue {
 
   /// How many items wait; others may put and get meanwhile.
   std::size_t qsize() const { return queue_.size(); }
-  bool empty() const { return qsize() == 0; }
+  bool empty() const { return queue_.is_empty(); }
   bool full() const { return queue_.is_full(); }
 
   /// This process will neither put nor get any more, with this copy or another. Again: nothing.
@@ -208,7 +208,7 @@ class SimpleQueue {
   /// Errors: OSError after close.
   bool empty() const {
     queue_.require_open();
-    return queue_.size() == 0;
+    return queue_.is_empty();
   }
   void close() const { queue_.close(); }
   bool closed() const noexcept { return queue_.is_closed(); }

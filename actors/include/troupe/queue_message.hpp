@@ -68,6 +68,7 @@ class QueueHandle {
   [[nodiscard]] bool put(QueueMessage& message, Deadline deadline) const;
   [[nodiscard]] bool get(ReceivedMessage& message, Deadline deadline) const;
   std::size_t size() const noexcept;
+  bool is_empty() const noexcept;
   bool is_full() const noexcept;
   void task_done() const;
   bool join(Deadline deadline) const;

@@ -33,6 +33,8 @@ constexpr std::uint64_t freed(std::uint64_t word) {
 }
 /// What follows `freed` when nobody slept.
 constexpr std::uint64_t settled(std::uint64_t word) { return word & ~waiters; }
+/// Free, and nobody has looked after what the one who died with it left.
+constexpr bool is_left_behind(std::uint64_t word) { return is_abandoned(word) && owner(word) == 0; }
 /// Held by one who has died, and given back in his place.
 constexpr std::uint64_t left_behind(std::uint64_t word) { return ((word & ~owner_mask) | abandoned) + turn; }
 
@@ -78,6 +80,7 @@ struct LockState {
   /// False if this thread does not hold it.
   bool give_recursive() noexcept;
   bool is_abandoned() const noexcept { return lock_word::is_abandoned(word.load(std::memory_order_relaxed)); }
+  bool is_left_behind() const noexcept { return lock_word::is_left_behind(word.load(std::memory_order_relaxed)); }
   /// Whether this process holds it, and whether this thread does.
   bool is_own() const noexcept { return lock_word::owner(word.load(std::memory_order_relaxed)) == own_pid(); }
   bool is_own_recursive() const noexcept {

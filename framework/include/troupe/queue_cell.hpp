@@ -9,6 +9,28 @@
 
 namespace troupe {
 
+/// What is decided from the counts and positions of a queue (actors/src/queue_memory.hpp); a test goes through every
+/// order of the steps between these decisions. Any count may lag behind by the one item that a killed process moved.
+namespace queue_rules {
+
+/// Whether one more item may go in. `capacity` 0: any number.
+constexpr bool has_capacity(std::uint64_t capacity, std::uint64_t num_put, std::uint64_t num_got) {
+  return capacity == 0 || num_put < num_got + capacity;
+}
+/// Whether `bytes` fit into a region behind its tail.
+constexpr bool has_room(std::uint64_t region_bytes, std::uint64_t tail, std::uint64_t released, std::uint64_t bytes) {
+  return tail + bytes - released <= region_bytes;
+}
+
+enum class Found : std::uint8_t { item, nothing, next_region };
+/// What is at the head of `region`. `last` is where items are put, and was read before `tail`.
+constexpr Found look(std::uint64_t head, std::uint64_t tail, std::uint32_t region, std::uint32_t last) {
+  if (tail != head) return Found::item;
+  return region < last ? Found::next_region : Found::nothing;
+}
+
+}  // namespace queue_rules
+
 /// The cell of a queue. Each line is written by one side only, most of the time.
 struct alignas(cell_bytes) QueueCell {
   struct alignas(cell_bytes) Line {
