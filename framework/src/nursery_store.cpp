@@ -8,6 +8,12 @@
 #include "stored_memory.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
+#include <poll.h>
+#include <string>
+#include <string_view>
+#include <unistd.h>
 #include <utility>
 
 namespace troupe {
@@ -22,6 +28,22 @@ constexpr std::uint64_t linger_bytes = 64 * 1024;
 bool can_go(const std::vector<FileDescriptor>& descriptors) {
   return descriptors.size() == 1 && is_named_by_messages(descriptors.front().get()) == false &&
          memory_taken(descriptors.front().get()) > linger_bytes;
+}
+
+bool is_eventfd(int descriptor) {
+  constexpr std::string_view kind = "anon_inode:[eventfd]";
+  std::array<char, kind.size()> text{};
+  const std::string link = "/proc/self/fd/" + std::to_string(descriptor);
+  return ::readlink(link.c_str(), text.data(), text.size()) == static_cast<ssize_t>(kind.size()) &&
+         std::string_view(text.data(), text.size()) == kind;
+}
+
+// One that is full has been written anyhow, and would block.
+void write_eventfd(int descriptor) {
+  pollfd event{.fd = descriptor, .events = POLLOUT, .revents = 0};
+  if (!is_eventfd(descriptor) || ::poll(&event, 1, 0) <= 0) return;
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const auto written = ::write(descriptor, &one, sizeof one);
 }
 
 }  // namespace
@@ -143,9 +165,14 @@ void NurseryStore::holder_ended(pid_t holder) {
   const auto held = held_by_.find(holder);
   if (held == held_by_.end()) return;
   const std::set<Ticket> tickets = held->second;
+  const auto for_each_descriptor = [&](const auto& use) {
+    for (const Ticket ticket : tickets)
+      if (const auto entry = entries_.find(ticket); entry != entries_.end())
+        for (const auto& descriptor : entry->second.descriptors) use(descriptor.get());
+  };
+  for_each_descriptor([&](int descriptor) { recover_slab(descriptor, holder); });
+  for_each_descriptor(write_eventfd);
   for (const Ticket ticket : tickets) {
-    if (const auto entry = entries_.find(ticket); entry != entries_.end())
-      for (const auto& descriptor : entry->second.descriptors) recover_slab(descriptor.get(), holder);
     let_go(ticket, holder);
   }
 }

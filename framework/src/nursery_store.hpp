@@ -35,7 +35,8 @@ class NurseryStore {
   std::vector<FileDescriptor> withdraw(Ticket ticket);
   /// Whether the descriptors under `ticket` did not arrive here.
   bool has_lost(Ticket ticket) const;
-  /// Lets go of everything for a process that has ended, and of the locks that it left in what it held.
+  /// Lets go of everything for a process that has ended, and of the locks that it left in what it held; then writes
+  /// the eventfds that it held.
   void holder_ended(pid_t holder);
 
  private:

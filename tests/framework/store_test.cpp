@@ -15,6 +15,7 @@
 #include <csignal>
 #include <fcntl.h>
 #include <string>
+#include <sys/eventfd.h>
 #include <thread>
 #include <unistd.h>
 #include <utility>
@@ -188,6 +189,24 @@ TEST(Store, AttachesOnlyWhatItKnows) {
 }
 
 // What is deposited is taken once: who closes it then has closed the last copy.
+// Who waits for something that a process was about to do hears of its end.
+TEST(Store, WritesAnEventfdWhenAHolderEnds) {
+  const FileDescriptor event{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  auto [mine, theirs] = make_line();
+  Process process{[](Ticket name, const FileDescriptor& line) {
+                    const auto held = store::take_hold(name);
+                    send_text(line, "taken");
+                    receive_text(line);
+                  },
+                  hold(event), std::move(theirs)};
+  process.start();
+  EXPECT_EQ(receive_text(mine), "taken");
+  EXPECT_FALSE(is_readable(event.get()));
+  process.kill();
+  EXPECT_TRUE(is_readable(event.get(), patience));
+  process.join();
+}
+
 TEST(Store, GivesADepositOnce) {
   PipeEnds pipe;
   const Ticket ticket = deposit(pipe.writer);
