@@ -110,7 +110,7 @@ Connection Connection::copy() const { return Connection{link().copy()}; }
 bool Connection::poll_until(Deadline deadline) { return reader().poll(deadline); }
 bool Connection::has_data() const noexcept { return link_ && link_->readable() && link_->has_data(); }
 int Connection::begin_wait() const { return reader().begin_wait(); }
-void Connection::end_wait() const noexcept {
+void Connection::end_wait(int /*descriptor*/) const noexcept {
   if (link_ && link_->readable()) link_->end_wait();
 }
 

@@ -1,4 +1,5 @@
 #include <troupe/error.hpp>
+#include <troupe/file_descriptor.hpp>
 #include <troupe/queue_message.hpp>
 
 #include "message_arena.hpp"
@@ -66,6 +67,9 @@ bool QueueHandle::get(ReceivedMessage& message, Deadline deadline) const {
 
 std::size_t QueueHandle::size() const noexcept { return memory_->size(); }
 bool QueueHandle::is_empty() const noexcept { return memory_->is_empty(); }
+bool QueueHandle::has_data() const { return memory_->is_ready(); }
+int QueueHandle::begin_wait() const { return memory_->watch().release(); }
+void QueueHandle::end_wait(int descriptor) noexcept { FileDescriptor{descriptor}.reset(); }
 bool QueueHandle::is_full() const noexcept { return memory_->is_full(); }
 
 void QueueHandle::task_done() const {

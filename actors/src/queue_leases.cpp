@@ -44,23 +44,23 @@ void QueueLeases::keep(std::uint64_t number, std::span<const std::byte> message)
   place->owner.store(own_pid());
 }
 
-const Lease* QueueLeases::take_over(std::uint64_t last_out) {
+Lease* QueueLeases::find_orphan(std::uint64_t last_out) {
   std::map<std::uint32_t, bool> ended;
   for (Lease& lease : places_) {
     std::uint32_t owner = lease.owner.load();
     if (owner == 0 || owner == own_pid()) continue;
     if (!ended.contains(owner)) ended[owner] = has_ended(static_cast<pid_t>(owner));
     if (!ended[owner]) continue;
-    if (lease.number > last_out) {  // killed before it was out
-      lease.owner.store(0);
-      continue;
-    }
-    lease.owner_thread = own_tid();
-    ++lease.deliveries;
-    lease.owner.store(own_pid());
-    return &lease;
+    if (lease.number <= last_out) return &lease;
+    lease.owner.store(0);  // killed before it was out
   }
   return nullptr;
+}
+
+void QueueLeases::take_over(Lease& lease) noexcept {
+  lease.owner_thread = own_tid();
+  ++lease.deliveries;
+  lease.owner.store(own_pid());
 }
 
 std::span<const std::byte> QueueLeases::message_of(const Lease& lease) const {

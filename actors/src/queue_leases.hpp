@@ -46,9 +46,10 @@ class QueueLeases {
   /// Keeps a copy of the message of item `number` for this thread. It is not the taker's before the item is out of the
   /// queue. Errors: Full when num_places items are not done; OSError without memory.
   void keep(std::uint64_t number, std::span<const std::byte> message);
-  /// The message of an item whose taker has died, which this thread has taken instead; null: there is none. Items from
-  /// beyond `last_out` are in the queue still.
-  const Lease* take_over(std::uint64_t last_out);
+  /// An item whose taker has died; null: there is none. Items from beyond `last_out` are in the queue still.
+  Lease* find_orphan(std::uint64_t last_out);
+  /// This thread takes such an item.
+  static void take_over(Lease& lease) noexcept;
   std::span<const std::byte> message_of(const Lease& lease) const;
 
   /// The oldest item that this thread has taken, or if it has none this process; null: there is none. Thread: any.

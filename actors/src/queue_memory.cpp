@@ -5,7 +5,11 @@
 
 #include "message_arena.hpp"
 
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <climits>
@@ -121,10 +125,11 @@ class QueueMemory::Guard {
   bool held_;
 };
 
-QueueMemory::QueueMemory(CellHandle cell, Ticket ticket, FileDescriptor file)
+QueueMemory::QueueMemory(CellHandle cell, Ticket ticket, std::vector<FileDescriptor> files)
     : cell_(std::move(cell)),
       ticket_(ticket),
-      file_(std::move(file)),
+      file_(std::move(files.at(0))),
+      eventfd_(std::move(files.at(1))),
       header_map_(file_.get(), 0, header_bytes, Mapping::Access::read_write, "a queue"),
       header_(*reinterpret_cast<QueueHeader*>(header_map_.data())),
       kind_(static_cast<QueueKind>(cell_.head().options.load())) {
@@ -149,13 +154,14 @@ QueueMemory::~QueueMemory() {
 std::shared_ptr<QueueMemory> QueueMemory::make(std::uint64_t capacity, QueueKind kind) {
   CellHandle cell = CellHandle::make(CellKind::queue, QueueCell::num_lines);
   cell.head().options = static_cast<std::uint32_t>(kind);
-  FileDescriptor file =
-      create_memory_file("troupe-queue", region_offset(QueueHeader::num_regions) + QueueLeases::bytes);
+  std::vector<FileDescriptor> files;
+  files.push_back(create_memory_file("troupe-queue", region_offset(QueueHeader::num_regions) + QueueLeases::bytes));
+  files.emplace_back(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!files[1]) throw OSError(errno, "making a queue's eventfd");
   const Ticket ticket = new_ticket();
-  const int number = file.get();
-  store::hold(ticket, {&number, 1});
+  store::hold(ticket, std::array{files[0].get(), files[1].get()});
   cell.as<QueueCell>().store_ticket = ticket;
-  std::shared_ptr<QueueMemory> queue{new QueueMemory{std::move(cell), ticket, std::move(file)}};
+  std::shared_ptr<QueueMemory> queue{new QueueMemory{std::move(cell), ticket, std::move(files)}};
   queue->header_.capacity = capacity;
   OpenQueues& open = open_queues();
   const std::lock_guard lock{open.mutex};
@@ -168,8 +174,7 @@ std::shared_ptr<QueueMemory> QueueMemory::open(CellHandle cell) {
   OpenQueues& open = open_queues();
   const std::lock_guard lock{open.mutex};
   if (auto queue = open.all[ticket].lock()) return queue;
-  auto files = store::take_hold(ticket);
-  std::shared_ptr<QueueMemory> queue{new QueueMemory{std::move(cell), ticket, std::move(files.at(0))}};
+  std::shared_ptr<QueueMemory> queue{new QueueMemory{std::move(cell), ticket, store::take_hold(ticket)}};
   open.all[ticket] = queue;
   return queue;
 }
@@ -264,6 +269,9 @@ bool QueueMemory::put(std::span<const std::uint64_t> words, std::span<const Segm
     write(words, segments);
   }
   Bell{&shared().put.bell}.ring();
+  // The fence of that ring is one for this as well.
+  if (shared().put.watch.load(std::memory_order_relaxed) != 0) [[unlikely]]
+    Bell{&shared().put.watch, eventfd_.get()}.ring();
   return true;
 }
 
@@ -321,15 +329,20 @@ std::size_t QueueMemory::read(std::span<const std::byte> memory, QueueFrame& fra
   return bytes;
 }
 
-// With the get lock: takes an item that a process which has died had taken. False: there is none.
-bool QueueMemory::take_over(QueueItem& item, Ticket& arena) {
-  if (!has_orphans()) return false;
+// With the get lock: an item that a process which has died had taken; null: there is none.
+Lease* QueueMemory::find_orphan() {
+  if (!has_orphans()) return nullptr;
   const std::uint32_t num_deaths = shared().num_deaths.load();
-  const Lease* lease = leases_->take_over(header_.gets.count.load());
-  if (lease == nullptr) {
-    header_.num_deaths_seen.store(num_deaths);
-    return false;
-  }
+  Lease* lease = leases_->find_orphan(header_.gets.count.load());
+  if (lease == nullptr) header_.num_deaths_seen.store(num_deaths);
+  return lease;
+}
+
+// With the get lock: takes such an item. False: there is none.
+bool QueueMemory::take_over(QueueItem& item, Ticket& arena) {
+  Lease* lease = find_orphan();
+  if (lease == nullptr) return false;
+  QueueLeases::take_over(*lease);
   QueueFrame frame{};
   read(leases_->message_of(*lease), frame, item);
   item.deliveries = lease->deliveries;
@@ -387,6 +400,26 @@ std::shared_ptr<ArenaView> QueueMemory::arena_view(Ticket ticket) {
   auto& view = arenas_[ticket];
   if (!view) view = std::make_shared<ArenaView>(store::take_hold(ticket).at(0).get(), true);
   return view;
+}
+
+bool QueueMemory::is_ready() {
+  if (!is_empty()) return true;
+  if (!has_orphans()) return false;
+  const Guard guard{*this, End::get, at_once};
+  return guard && find_orphan() != nullptr;  // without the lock: who has it gets what there is
+}
+
+// The eventfd is shared by all who watch, so nobody reads it. Edge-triggered, each one's own epoll tells each write.
+FileDescriptor QueueMemory::watch() {
+  if (is_closed) throw OSError(EBADF, "waiting for a closed queue");
+  if (is_ready()) return {};
+  FileDescriptor epoll{::epoll_create1(EPOLL_CLOEXEC)};
+  epoll_event event{.events = EPOLLIN | EPOLLET, .data = {}};
+  if (!epoll || ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, eventfd_.get(), &event) != 0)
+    throw OSError(errno, "waiting for a queue");
+  ::epoll_wait(epoll.get(), &event, 1, 0);  // what was written before
+  Bell{&shared().put.watch}.arm(Bell::Sleeper::event_loop);
+  return epoll;
 }
 
 // --- Counting ---

@@ -119,6 +119,12 @@ class QueueMemory {
   /// An item that is put next names `ticket`: the store keeps what that names for as long as the queue. Blocks: no.
   void keep(Ticket ticket);
 
+  /// Whether get would find something at once. Thread: any.
+  bool is_ready();
+  /// For `wait`: a descriptor of the caller's that becomes readable when is_ready may have become true from now on; look
+  /// once more after this. Empty if it is true already. Errors: OSError, with EBADF after close.
+  FileDescriptor watch();
+
   /// One item is done. False: more than were put.
   [[nodiscard]] bool task_done();
   /// Waits until all items are done; false: they were not until `deadline`. Blocks.
@@ -127,7 +133,8 @@ class QueueMemory {
   void forget_threads() { new (&mutex_) std::mutex; }
 
  private:
-  QueueMemory(CellHandle cell, Ticket ticket, FileDescriptor file);
+  /// `files`: the memory, and the eventfd for event loops that wait for items.
+  QueueMemory(CellHandle cell, Ticket ticket, std::vector<FileDescriptor> files);
 
   enum class End : bool { put, get };
   class Guard;
@@ -144,6 +151,7 @@ class QueueMemory {
   bool is_all_done() const noexcept;
   bool count_done() noexcept;
   bool end_lease();
+  Lease* find_orphan();
   bool take_over(QueueItem& item, Ticket& arena);
   void take(QueueItem& item, Ticket& arena);
   static std::size_t read(std::span<const std::byte> memory, QueueFrame& frame, QueueItem& item);
@@ -155,6 +163,7 @@ class QueueMemory {
   CellHandle cell_;
   Ticket ticket_;
   FileDescriptor file_;
+  FileDescriptor eventfd_;  // never read: whoever watches sees it written (watch)
   Mapping header_map_;
   QueueHeader& header_;
   QueueKind kind_;

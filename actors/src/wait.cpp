@@ -29,25 +29,29 @@ class WaitSet {
   /// Whether one is ready as far as they can tell at once.
   bool look() const {
     return std::ranges::any_of(objects_, [](const Waitable& object) {
-      return object.hooks_ != nullptr && object.hooks_->has_data(object.object());
+      return object.hooks_ != nullptr && object.hooks_->has_data(object.source());
     });
   }
-  /// Has descriptors become readable when something comes.
-  void begin() {
+  /// Has descriptors become readable when something comes. False: something is there already.
+  [[nodiscard]] bool begin() {
+    bool is_nothing_there = true;
     for (; num_begun_ < objects_.size(); ++num_begun_) {
       const Waitable& object = objects_[num_begun_];
-      if (object.hooks_ != nullptr) events_[num_begun_].fd = object.hooks_->begin_wait(object.object());
+      if (object.hooks_ == nullptr) continue;
+      events_[num_begun_].fd = object.hooks_->begin_wait(object.source());
+      is_nothing_there = is_nothing_there && events_[num_begun_].fd >= 0;
     }
+    return is_nothing_there && !look();
   }
   void end() noexcept {
     for (; num_begun_ > 0; --num_begun_) {
       const Waitable& object = objects_[num_begun_ - 1];
-      if (object.hooks_ != nullptr) object.hooks_->end_wait(object.object());
+      if (object.hooks_ != nullptr) object.hooks_->end_wait(object.source(), events_[num_begun_ - 1].fd);
     }
   }
-  /// Sleeps until there is an event, or `deadline`; not at all when one is ready already. Returns whether there was.
+  /// Sleeps until there is an event, or `deadline`. Returns whether there was.
   bool sleep(Deadline deadline) {
-    const int count = poll_until(events_, look() ? Deadline::min() : deadline);
+    const int count = poll_until(events_, deadline);
     if (count < 0 && errno != EINTR) throw OSError(errno, "waiting for several objects");
     if (count < 0)
       for (pollfd& event : events_) event.revents = 0;
@@ -61,8 +65,8 @@ class WaitSet {
       if ((events_[i].revents & POLLNVAL) != 0) throw OSError(EBADF, "waiting for a descriptor that is not open");
       const bool is_ready = object.hooks_ == nullptr
                                 ? events_[i].revents != 0
-                                : object.hooks_->has_data(object.object()) ||
-                                      (events_[i].revents != 0 && object.hooks_->poll(object.object()));
+                                : object.hooks_->has_data(object.source()) ||
+                                      (events_[i].revents != 0 && object.hooks_->poll(object.source()));
       if (is_ready) places.push_back(i);
     }
     return places;
@@ -88,9 +92,9 @@ std::vector<std::size_t> wait_until(std::span<const Waitable> objects, Deadline 
   constexpr std::chrono::milliseconds longest_nap{512};
   std::chrono::milliseconds nap = longest_nap;
   for (;;) {
-    set.begin();
+    const bool is_nothing_there = set.begin();
     const Deadline until = nap < longest_nap ? std::min(deadline, std::chrono::steady_clock::now() + nap) : deadline;
-    const bool woken = set.sleep(until);
+    const bool woken = set.sleep(is_nothing_there ? until : Deadline::min());
     set.end();
     auto ready = set.ready();
     if (!ready.empty()) {

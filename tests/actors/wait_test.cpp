@@ -4,6 +4,7 @@
 #include <troupe/listener.hpp>
 #include <troupe/pipe.hpp>
 #include <troupe/process.hpp>
+#include <troupe/queue.hpp>
 #include <troupe/wait.hpp>
 
 #include "support/forked.hpp"
@@ -12,7 +13,10 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <set>
+#include <string>
 #include <sys/resource.h>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -93,6 +97,7 @@ TEST(Wait, SeesMessagesWheneverTheyCome) {
 TEST(Wait, TakesNoProcessorTime) {
   auto [a, b] = Pipe();
   Listener listener;
+  const Queue<int> queue;
   const auto used = [] {
     rusage usage{};
     ::getrusage(RUSAGE_THREAD, &usage);
@@ -100,8 +105,186 @@ TEST(Wait, TakesNoProcessorTime) {
            usage.ru_stime.tv_usec;
   };
   const auto before = used();
-  EXPECT_TRUE(wait({a, b, listener}, 500ms).empty());
+  EXPECT_TRUE(wait({a, b, listener, queue}, 500ms).empty());
   EXPECT_LT(used() - before, 20'000);
+}
+
+// A queue is ready while it has an item, whoever has put it, beside other things; waiting takes nothing.
+TEST(Wait, TakesQueues) {
+  const Queue<int> queue{1};
+  const SimpleQueue<std::string> simple;
+  const JoinableQueue<int> joinable;
+  auto [mine, theirs] = Pipe();
+  auto [line, other_line] = make_line();
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_TRUE(wait({queue, mine, simple, joinable, line}, 50ms).empty());
+  EXPECT_GE(std::chrono::steady_clock::now() - start, 50ms);
+
+  Process process{[](const Queue<int>& first, const SimpleQueue<std::string>& second, const FileDescriptor& told) {
+                    first.put(1);
+                    receive_text(told);
+                    second.put("two");
+                  },
+                  queue, simple, std::move(other_line)};
+  process.start();
+  for (int i = 0; i < 2; ++i) {
+    const auto ready = wait({mine, queue, simple}, patience);
+    ASSERT_EQ(ready.size(), 1);
+    EXPECT_EQ(ready[0], queue);
+  }
+  EXPECT_EQ(queue.get(), 1);
+  EXPECT_TRUE(wait({mine, queue, simple}, 0s).empty());
+  send_text(line, "go on");
+  const auto ready = wait({mine, queue, simple, joinable}, patience);
+  ASSERT_EQ(ready.size(), 1);
+  EXPECT_EQ(ready[0], simple);
+  process.join();
+
+  joinable.put(3);
+  theirs.send(4);
+  EXPECT_EQ(wait({mine, joinable, queue, simple}).size(), 3);
+  const std::vector<Queue<int>> queues{queue, joinable};
+  const auto of_range = wait(queues, 0s);
+  ASSERT_EQ(of_range.size(), 1);
+  EXPECT_EQ(of_range[0], &queues[1]);
+}
+
+void give_back(const Queue<int>& in, const Queue<int>& out, unsigned long pause) {
+  for (int i = 0; i < 500; ++i) {
+    out.put(in.get());
+    busy_pause(pause);
+  }
+}
+
+// Items that come at any moment, before, while and after who waits goes to sleep: none is missed.
+TEST(Wait, SeesItemsWheneverTheyCome) {
+  for (const unsigned long pause : {0UL, 5000UL, 50'000UL}) {
+    const Queue<int> there;
+    const Queue<int> back;
+    Process process{give_back, there, back, pause};
+    process.start();
+    for (int i = 0; i < 500; ++i) {
+      there.put(i);
+      const auto ready = wait({back, process}, patience);
+      ASSERT_FALSE(ready.empty());
+      ASSERT_EQ(ready[0], back);
+      ASSERT_EQ(back.get_nowait(), i);
+    }
+    process.join();
+  }
+}
+
+void take_what_is_ready(const Queue<int>& in, const Queue<int>& out, const FileDescriptor& end) {
+  for (;;) {
+    const auto ready = wait({in, end}, patience);
+    if (ready.empty() || ready[0] == end) return;
+    if (const auto item = in.try_get()) out.put(*item);
+  }
+}
+
+/// Processes that wait for items of `in`, which they move to `out`, until this goes.
+struct Movers {
+  Movers(int count, const Queue<int>& in, const Queue<int>& out) {
+    for (int i = 0; i < count; ++i) {
+      auto [mine, theirs] = make_line();
+      processes.emplace_back(take_what_is_ready, in, out, std::move(theirs)).start();
+      lines.push_back(std::move(mine));
+    }
+  }
+  ~Movers() {
+    lines.clear();
+    for (const Process& process : processes) process.join();
+  }
+  std::vector<FileDescriptor> lines;
+  std::vector<Process> processes;
+};
+
+// Several wait for one queue; for each item one of them is first, and the others wait on.
+TEST(Wait, LetsManyWaitForOneQueue) {
+  const Queue<int> in{4};
+  const Queue<int> out;
+  const Movers movers{3, in, out};
+  std::set<int> seen;
+  for (int i = 0; i < 500; ++i) {
+    in.put(i, true, patience);
+    if (i % 3 == 0) {
+      ASSERT_EQ(wait({out}, patience).size(), 1);
+      seen.insert(out.get_nowait());
+    }
+  }
+  while (seen.size() < 500) seen.insert(out.get(true, patience));
+  EXPECT_EQ(*seen.begin(), 0);
+  EXPECT_EQ(*seen.rbegin(), 499);
+  EXPECT_TRUE(wait({in, out}, 0s).empty());
+}
+
+// All who wait are told of an item that nobody takes.
+TEST(Wait, TellsAllWhoWait) {
+  const Queue<int> queue;
+  auto [mine, theirs] = make_line();
+  std::vector<Process> processes;
+  for (int i = 0; i < 3; ++i)
+    processes
+        .emplace_back(
+            [](const Queue<int>& in, const FileDescriptor& line) {
+              if (wait({in}, patience).size() == 1) send_text(line, "ready");
+            },
+            queue, copy_of(theirs))
+        .start();
+  for (const Process& process : processes) EXPECT_TRUE(wait_for_state(*process.pid(), 'S'));
+  queue.put(1);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(receive_text(mine), "ready");
+  for (const Process& process : processes) process.join();
+  EXPECT_EQ(queue.get_nowait(), 1);
+}
+
+void put_for_ever(const Queue<int>& queue) {
+  for (int i = 0;; ++i) queue.put(i);
+}
+
+// Whoever puts, or waits, may be killed at any moment: the others hear of all that is in.
+TEST(Wait, SurvivesKills) {
+  const Queue<int> in{8};
+  const Queue<int> out;
+  const Movers movers{1, in, out};
+  for (int round = 0; round < 20; ++round) {
+    Process producer{put_for_ever, in};
+    auto [mine, theirs] = make_line();
+    Process waiter{take_what_is_ready, in, out, std::move(theirs)};
+    producer.start();
+    waiter.start();
+    for (int i = 0; i < 10 * round; ++i) ASSERT_GE(out.get(true, patience), 0);
+    busy_pause(1000UL * static_cast<unsigned long>(round));
+    waiter.kill();
+    producer.kill();
+    waiter.join();
+    producer.join();
+    const auto end = std::chrono::steady_clock::now() + patience;
+    while (!in.empty()) ASSERT_LT(std::chrono::steady_clock::now(), end) << "nobody takes what is there";
+    while (out.try_get()) {
+    }
+  }
+}
+
+// What a process had got that dies without having done it comes back.
+TEST(Wait, HearsOfWhatComesBackToAQueueWithLeases) {
+  const JoinableQueue<int> queue{0, {.lease = true}};
+  auto [mine, theirs] = make_line();
+  Process process{[](const JoinableQueue<int>& in, const FileDescriptor& line) {
+                    send_text(line, std::to_string(in.get()));
+                    receive_text(line);
+                  },
+                  queue, std::move(theirs)};
+  queue.put(7);
+  process.start();
+  EXPECT_EQ(receive_text(mine), "7");
+  EXPECT_TRUE(wait({queue}, 0s).empty());
+  process.kill();
+  EXPECT_EQ(wait({queue}, patience).size(), 1);
+  EXPECT_EQ(queue.get_delivery(0s).deliveries, 2U);
+  EXPECT_TRUE(wait({queue}, 0s).empty());
+  queue.task_done();
+  process.join();
 }
 
 // What is closed, or is for sending only, cannot be waited for.
@@ -115,6 +298,10 @@ TEST(Wait, RefusesWhatCannotBecomeReady) {
   EXPECT_THROW(wait({reader}), OSError);
   EXPECT_THROW(wait({-1}), OSError);
   EXPECT_THROW(wait({FileDescriptor{}}), OSError);
+  const Queue<int> queue;
+  queue.put(1);
+  queue.close();
+  EXPECT_THROW(wait({queue}), OSError);
 }
 
 }  // namespace

@@ -125,7 +125,7 @@ class Connection {
   /// that changes, from begin_wait (after which has_data is to be asked once more) to end_wait.
   bool has_data() const noexcept;
   int begin_wait() const;
-  void end_wait() const noexcept;
+  void end_wait(int descriptor) const noexcept;
 
  private:
   friend struct Codec<Connection>;

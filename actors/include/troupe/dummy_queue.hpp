@@ -2,7 +2,8 @@
 
 /// \file
 /// Queues for threads of this process, under the names of those for processes. Items are moved, not encoded: T is any
-/// type that can be moved. Need no Runtime.
+/// type that can be moved. Need no Runtime. `wait` does not take them, as multiprocessing's takes no queue.Queue: a
+/// thread that waits for several things uses a troupe::Queue, or one queue for all.
 
 #include <troupe/bell.hpp>
 #include <troupe/error.hpp>

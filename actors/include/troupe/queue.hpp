@@ -82,6 +82,9 @@ class Queue {
   bool empty() const { return queue_.is_empty(); }
   bool full() const { return queue_.is_full(); }
 
+  /// What `wait` (wait.hpp) looks at: ready while get would not block.
+  const detail::QueueHandle& wait_source() const noexcept { return queue_; }
+
   /// This process will neither put nor get any more, with this copy or another. Again: nothing.
   void close() const { queue_.close(); }
   /// For programs that come from multiprocessing: nothing has to be waited for, as items are in when put returns.
@@ -210,6 +213,8 @@ class SimpleQueue {
     queue_.require_open();
     return queue_.is_empty();
   }
+  /// See Queue.
+  const detail::QueueHandle& wait_source() const noexcept { return queue_; }
   void close() const { queue_.close(); }
   bool closed() const noexcept { return queue_.is_closed(); }
 

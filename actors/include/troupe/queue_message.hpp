@@ -70,6 +70,11 @@ class QueueHandle {
   std::size_t size() const noexcept;
   bool is_empty() const noexcept;
   bool is_full() const noexcept;
+  /// For `wait`.
+  bool has_data() const;
+  int begin_wait() const;
+  static void end_wait(int descriptor) noexcept;
+  bool poll() const { return has_data(); }
   void task_done() const;
   bool join(Deadline deadline) const;
 

@@ -1,9 +1,10 @@
 #pragma once
 
 /// \file
-/// Waiting for the first of several things, like multiprocessing.connection.wait: connections, processes, descriptors.
+/// Waiting for the first of several things, like multiprocessing.connection.wait: connections, queues, processes,
+/// descriptors.
 ///
-///     for (auto& ready : troupe::wait({connection, process, listener}, 5s))
+///     for (auto& ready : troupe::wait({connection, queue, process, listener}, 5s))
 ///       if (ready == connection) handle(connection.recv<int>());
 ///     for (auto* ready : troupe::wait(connections)) handle(ready->recv<int>());     // a range of one type
 
@@ -34,8 +35,14 @@ template <class T>
 concept HasWaitHooks = requires(T& object) {
   { object.has_data() } -> std::same_as<bool>;  // as far as it can tell at once
   { object.begin_wait() } -> std::same_as<int>;  // a descriptor that becomes readable, from now on until ...
-  object.end_wait();                             // ... this
+  object.end_wait(0);                            // ... this, with that descriptor; negative: has_data was true
   { object.poll() } -> std::same_as<bool>;       // for certain
+};
+
+/// Has a part that can be waited for so, as a Queue.
+template <class T>
+concept HasWaitSource = requires(T& object) {
+  requires HasWaitHooks<std::remove_reference_t<decltype(object.wait_source())>>;
 };
 
 /// Something to wait for; borrowed.
@@ -48,7 +55,12 @@ class Waitable {
   /// A process: ready when it has ended. Errors: those of ProcessRef::sentinel.
   Waitable(const ProcessRef& process) : object_(&process), descriptor_(process.sentinel()) {}
   template <HasWaitHooks T>
-  Waitable(T& object) noexcept : object_(&object), hooks_(&hooks_of<T>) {}
+  Waitable(T& object) noexcept : object_(&object), source_(&object), hooks_(&hooks_of<T>) {}
+  template <HasWaitSource T>
+  Waitable(T& object) noexcept
+      : object_(&object),
+        source_(&object.wait_source()),
+        hooks_(&hooks_of<std::remove_reference_t<decltype(object.wait_source())>>) {}
   template <HasFileno T>
     requires(!HasWaitHooks<T>)
   Waitable(T& object) : object_(&object), descriptor_(object.fileno()) {}
@@ -63,25 +75,26 @@ class Waitable {
   struct Hooks {
     bool (*has_data)(void*);
     int (*begin_wait)(void*);
-    void (*end_wait)(void*);
+    void (*end_wait)(void*, int);
     bool (*poll)(void*);
   };
   template <class T>
   static constexpr Hooks hooks_of{[](void* it) { return static_cast<T*>(it)->has_data(); },
                                   [](void* it) { return static_cast<T*>(it)->begin_wait(); },
-                                  [](void* it) { static_cast<T*>(it)->end_wait(); },
+                                  [](void* it, int descriptor) { static_cast<T*>(it)->end_wait(descriptor); },
                                   [](void* it) { return static_cast<T*>(it)->poll(); }};
-  void* object() const noexcept { return const_cast<void*>(object_); }
+  void* source() const noexcept { return const_cast<void*>(source_); }
 
   const void* object_ = nullptr;
+  const void* source_ = nullptr;  // of the hooks
   int descriptor_ = -1;
   const Hooks* hooks_ = nullptr;
 };
 
-/// Waits until at least one of `objects` is ready: something can be received, or the other side is closed; a process
-/// has ended. Gives the places of all that are. Blocks: until then or `deadline`, and then there are none; not at all
-/// when there are no objects. Thread: caller, of all the objects.
-/// Errors: OSError for what is closed.
+/// Waits until at least one of `objects` is ready: something can be received, or the other side is closed; a queue has
+/// an item, which it keeps, so another process may be faster to get it; a process has ended. Gives the places of all
+/// that are. Blocks: until then or `deadline`, and then there are none; not at all when there are no objects.
+/// Thread: caller, of all the objects; a queue's any. Errors: OSError for what is closed.
 std::vector<std::size_t> wait_until(std::span<const Waitable> objects, Deadline deadline);
 
 /// The same; gives the objects. Without a timeout it waits for ever, a negative timeout acts as zero.

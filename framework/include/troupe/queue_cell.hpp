@@ -36,7 +36,8 @@ struct alignas(cell_bytes) QueueCell {
   struct alignas(cell_bytes) Line {
     std::atomic<std::uint64_t> life;  ///< see SlotLine
     LockState lock;
-    Bell::Word bell;  ///< who holds the other side's lock sleeps here
+    Bell::Word bell;   ///< who holds the other side's lock sleeps here
+    Bell::Word watch;  ///< of who puts: event loops watch the queue's eventfd
   };
 
   CellHead head;
