@@ -1,7 +1,7 @@
-// Every order of the steps of a queue (queue_model.hpp), and of protocols that are broken on purpose, to see that the
+// Every order of the steps of a queue (queue_search.hpp), and of protocols that are broken on purpose, to see that the
 // search finds it.
 
-#include "queue_model.hpp"
+#include "queue_search.hpp"
 
 #include <gtest/gtest.h>
 
@@ -38,6 +38,13 @@ TEST(QueueModel, TwoPutAndTwoGet) { expect_sound({.num_putting = 2, .num_getting
 // What a killed process had taken goes to the other one, which may be killed as well.
 TEST(QueueModel, TwoGetWithLeases) { expect_sound({.num_getting = 2, .kills = 2, .is_leasing = true}); }
 
+// One waits for an item with `wait`, beside one who gets, or alone.
+TEST(QueueModel, OneWatches) {
+  expect_sound({.num_watching = 1, .kills = 2});
+  expect_sound({.puts = 2, .gets = 2, .num_watching = 1, .kills = 1});
+  expect_sound({.num_putting = 2, .num_getting = 0, .num_watching = 1, .kills = 1});
+}
+
 constexpr Setting small{.puts = 2, .num_getting = 2, .capacity = 1, .kills = 2};
 
 TEST(QueueModel, TheSearchFindsACountThatStaysWrong) {
@@ -62,6 +69,13 @@ TEST(QueueModel, TheSearchFindsRoomThatNobodyTellsOf) {
 // One ring ends while another one that the sleeper needs has only been announced.
 TEST(QueueModel, TheSearchFindsARingThatEndsAnother) {
   EXPECT_EQ(Search(Protocol{.recovery_rouses = false}, {.num_putting = 2, .gets = 2, .kills = 1}).run(),
+            "one sleeps for ever beside an item");
+}
+
+TEST(QueueModel, TheSearchFindsAnEventThatIsMissing) {
+  EXPECT_EQ(Search(Protocol{.watches_armed = false}, {.puts = 2, .num_watching = 1}).run(),
+            "one sleeps for ever beside an item");
+  EXPECT_EQ(Search(Protocol{.nursery_tells = false}, {.num_watching = 1, .kills = 2}).run(),
             "one sleeps for ever beside an item");
 }
 
