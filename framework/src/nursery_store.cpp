@@ -172,9 +172,7 @@ void NurseryStore::holder_ended(pid_t holder) {
   };
   for_each_descriptor([&](int descriptor) { recover_slab(descriptor, holder); });
   for_each_descriptor(write_eventfd);
-  for (const Ticket ticket : tickets) {
-    let_go(ticket, holder);
-  }
+  for (const Ticket ticket : tickets) let_go(ticket, holder);
 }
 
 }  // namespace troupe
