@@ -9,6 +9,10 @@
 #include <troupe/pool.hpp>
 #include <troupe/runtime.hpp>
 
+#include "soak/deaths.hpp"
+#include "soak/footprint.hpp"
+#include "soak/options.hpp"
+#include "soak/verdict.hpp"
 #include "support/faults.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
@@ -16,30 +20,20 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <charconv>
 #include <chrono>
 #include <condition_variable>
-#include <csignal>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <exception>
-#include <filesystem>
-#include <fstream>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <numeric>
 #include <random>
 #include <span>
-#include <sstream>
-#include <stdexcept>
 #include <string>
-#include <string_view>
 #include <sys/types.h>
 #include <thread>
-#include <tuple>
-#include <unistd.h>
 #include <vector>
 
 namespace {
@@ -49,6 +43,12 @@ using Clock = std::chrono::steady_clock;
 using troupe::AsyncResult;
 using troupe::Pool;
 using troupe::WorkerDied;
+using troupe::test::Deaths;
+using troupe::test::fail;
+using troupe::test::Footprint;
+using troupe::test::nursery_and_spare;
+using troupe::test::require;
+using troupe::test::settled;
 
 /// So long without any result means that something hangs; a task takes 0.3 ms at most, a replacement a few.
 constexpr std::chrono::seconds patience{20};
@@ -56,16 +56,6 @@ constexpr std::chrono::seconds patience{20};
 /// other sizes. A leak of one page per kill is 80 MiB in 20,000.
 constexpr long allowed_growth_kib = 16 * 1024;
 constexpr long nursery_growth_kib = 256;
-
-[[noreturn]] void fail(const std::string& what) {
-  std::fprintf(stderr, "pool_soak: FAILED: %s\n", what.c_str());
-  std::fflush(nullptr);
-  std::_Exit(1);  // threads are in the midst of it, and the workers end with this process
-}
-
-void require(bool right, const std::string& what) {
-  if (!right) fail(what);
-}
 
 // --- The ledger: how often each task was begun and ended, whoever ran it ---
 
@@ -107,45 +97,6 @@ std::vector<std::uint32_t> run_large(Job job, std::span<const std::uint32_t> num
   run(job);
   return more;
 }
-
-// --- Deaths: who was killed, and who was reported dead ---
-
-class Deaths {
- public:
-  bool kill(pid_t pid) {
-    {
-      const std::lock_guard lock{mutex_};
-      ++killed_.at(static_cast<std::size_t>(pid));  // first: the report may be faster than this thread
-    }
-    if (::kill(pid, SIGKILL) == 0) {
-      ++num_kills_;
-      return true;
-    }
-    const std::lock_guard lock{mutex_};
-    --killed_.at(static_cast<std::size_t>(pid));
-    return false;
-  }
-
-  void report(const WorkerDied& error) {
-    require(error.exitcode() == -SIGKILL && error.attempts() == 1, std::string("a strange end: ") + error.what());
-    const auto pid = static_cast<std::size_t>(error.pid());
-    const std::lock_guard lock{mutex_};
-    require(killed_.at(pid) > 0, std::string("nobody killed this worker: ") + error.what());
-    require(++reported_.at(pid) <= killed_.at(pid), std::string("one death cost two tasks: ") + error.what());
-    ++num_reported_;
-  }
-
-  std::uint64_t num_kills() const { return num_kills_; }
-  std::uint64_t num_reported() const { return num_reported_; }
-
- private:
-  static constexpr std::size_t most_pids = std::size_t{1} << 22U;  // the kernel's PID_MAX_LIMIT
-  std::mutex mutex_;
-  std::vector<std::uint16_t> killed_ = std::vector<std::uint16_t>(most_pids);
-  std::vector<std::uint16_t> reported_ = std::vector<std::uint16_t>(most_pids);
-  std::atomic<std::uint64_t> num_kills_{0};
-  std::atomic<std::uint64_t> num_reported_{0};
-};
 
 // --- Load ---
 
@@ -380,77 +331,6 @@ class Soak {
   std::size_t num_running_ = 0;  // guarded by mutex_
 };
 
-// --- What the program holds ---
-
-struct Footprint {
-  std::size_t descriptors = 0;
-  std::size_t threads = 0;
-  std::size_t processes = 0;  // children and theirs, zombies included
-  std::size_t nursery_descriptors = 0;
-  long resident_kib = 0;
-  long nursery_resident_kib = 0;
-
-  bool same_counts(const Footprint& other) const {
-    return std::tie(descriptors, threads, processes, nursery_descriptors) ==
-           std::tie(other.descriptors, other.threads, other.processes, other.nursery_descriptors);
-  }
-  std::string text() const {
-    std::ostringstream out;
-    out << descriptors << " descriptors, " << threads << " threads, " << processes << " processes, " << resident_kib
-        << " KiB; nursery: " << nursery_descriptors << " descriptors, " << nursery_resident_kib << " KiB";
-    return out.str();
-  }
-};
-
-std::size_t count_entries(const std::string& folder) {
-  return static_cast<std::size_t>(std::ranges::distance(std::filesystem::directory_iterator(folder)));
-}
-
-long resident_kib(pid_t pid) {
-  std::ifstream file{"/proc/" + std::to_string(pid) + "/statm"};
-  long size = 0;
-  long resident = 0;
-  file >> size >> resident;
-  return resident * (::sysconf(_SC_PAGESIZE) / 1024);
-}
-
-std::vector<pid_t> children_of(pid_t pid) {
-  std::vector<pid_t> children;
-  for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task")) {
-    std::ifstream file{task.path() / "children"};
-    for (pid_t child = 0; file >> child;) children.push_back(child);
-  }
-  return children;
-}
-
-Footprint footprint() {
-  const auto self = children_of(::getpid());
-  require(self.size() == 1, "this program has " + std::to_string(self.size()) + " children, not just the nursery");
-  return {.descriptors = count_entries("/proc/self/fd"),
-          .threads = count_entries("/proc/self/task"),
-          .processes = 1 + children_of(self.front()).size(),
-          .nursery_descriptors = count_entries("/proc/" + std::to_string(self.front()) + "/fd"),
-          .resident_kib = resident_kib(::getpid()),
-          .nursery_resident_kib = resident_kib(self.front())};
-}
-
-/// The footprint once there are so many processes and nothing has changed for a while: the nursery makes its spare, and
-/// forgets the dead, when nobody waits for it.
-Footprint settled(std::size_t processes) {
-  constexpr auto calm = 100ms;
-  Footprint now = footprint();
-  auto since = Clock::now();
-  static_cast<void>(troupe::test::comes_true(
-      [&] {
-        const Footprint before = now;
-        now = footprint();
-        if (now.processes != processes || !now.same_counts(before)) since = Clock::now();
-        return Clock::now() - since > calm;
-      },
-      patience));
-  return now;
-}
-
 void expect_whole(Pool& pool) {
   require(troupe::test::comes_true([&] { return pool.worker_pids().size() == pool.num_workers(); }, patience),
           "the pool is not whole again");
@@ -467,7 +347,6 @@ void soak(const Settings& settings) {
     first.close();
     first.join();
   }
-  constexpr std::size_t nursery_and_spare = 2;
   const Footprint empty = settled(nursery_and_spare);
 
   auto soak = std::make_unique<Soak>(settings);
@@ -501,31 +380,13 @@ void soak(const Settings& settings) {
   require(counts[0] > 0 && counts[1] > 0, "nothing was tried");
 }
 
-template <class T>
-T number_from(std::string_view text) {
-  T value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size() || !(value > T{}))
-    throw std::invalid_argument("not a number above 0: " + std::string(text));
-  return value;
-}
-
 Settings settings_from(std::span<char* const> arguments) {
   Settings settings;
-  const std::map<std::string_view, std::uint64_t*> counts{{"--kills", &settings.kills},
-                                                          {"--workers", &settings.workers},
-                                                          {"--gap-us", &settings.gap_us},
-                                                          {"--seed", &settings.seed}};
-  for (std::size_t i = 1; i < arguments.size(); i += 2) {
-    const std::string_view name = arguments[i];
-    if (i + 1 == arguments.size()) throw std::invalid_argument("a value is missing behind " + std::string(name));
-    if (name == "--minutes")
-      settings.minutes = number_from<double>(arguments[i + 1]);
-    else if (const auto found = counts.find(name); found != counts.end())
-      *found->second = number_from<std::uint64_t>(arguments[i + 1]);
-    else
-      throw std::invalid_argument("unknown option " + std::string(name));
-  }
+  troupe::test::read_options(arguments, {{"--minutes", &settings.minutes},
+                                         {"--kills", &settings.kills},
+                                         {"--workers", &settings.workers},
+                                         {"--gap-us", &settings.gap_us},
+                                         {"--seed", &settings.seed}});
   return settings;
 }
 

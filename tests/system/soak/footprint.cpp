@@ -1,0 +1,105 @@
+#include "footprint.hpp"
+
+#include "support/pools.hpp"
+#include "support/processes.hpp"
+#include "verdict.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <sstream>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <tuple>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+namespace troupe::test {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+std::string folder_of(pid_t pid, const char* name) { return "/proc/" + std::to_string(pid) + "/" + name; }
+
+std::size_t count_entries(const std::string& folder) {
+  return static_cast<std::size_t>(std::ranges::distance(std::filesystem::directory_iterator(folder)));
+}
+
+long resident_kib(pid_t pid) {
+  std::ifstream file{folder_of(pid, "statm")};
+  long size = 0;
+  long resident = 0;
+  file >> size >> resident;
+  return resident * (::sysconf(_SC_PAGESIZE) / 1024);
+}
+
+// Every file once, however many descriptors of it there are.
+long memory_of_descriptors_kib(pid_t pid) {
+  std::set<std::pair<dev_t, ino_t>> seen;
+  long blocks = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_of(pid, "fd"))) {
+    struct stat status{};
+    if (::stat(entry.path().c_str(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
+    if (seen.emplace(status.st_dev, status.st_ino).second) blocks += status.st_blocks;
+  }
+  return blocks / 2;
+}
+
+std::vector<pid_t> children_of(pid_t pid) {
+  std::vector<pid_t> children;
+  for (const auto& task : std::filesystem::directory_iterator(folder_of(pid, "task"))) {
+    std::ifstream file{task.path() / "children"};
+    for (pid_t child = 0; file >> child;) children.push_back(child);
+  }
+  return children;
+}
+
+Footprint footprint() {
+  const auto self = children_of(::getpid());
+  require(self.size() == 1, "this program has " + std::to_string(self.size()) + " children, not just the nursery");
+  const pid_t nursery = self.front();
+  return {.descriptors = count_entries("/proc/self/fd"),
+          .threads = count_entries("/proc/self/task"),
+          .processes = 1 + children_of(nursery).size(),
+          .nursery_descriptors = count_entries(folder_of(nursery, "fd")),
+          .resident_kib = resident_kib(::getpid()),
+          .nursery_resident_kib = resident_kib(nursery),
+          .kept_kib = memory_of_descriptors_kib(nursery)};
+}
+
+}  // namespace
+
+bool Footprint::same_counts(const Footprint& before, std::size_t slack) const {
+  return std::tie(descriptors, threads, processes) == std::tie(before.descriptors, before.threads, before.processes) &&
+         (nursery_descriptors == before.nursery_descriptors ||
+          (slack > 0 && nursery_descriptors <= before.nursery_descriptors + slack));
+}
+
+std::string Footprint::text() const {
+  std::ostringstream out;
+  out << descriptors << " descriptors, " << threads << " threads, " << processes << " processes, " << resident_kib
+      << " KiB; nursery: " << nursery_descriptors << " descriptors, " << nursery_resident_kib << " KiB, keeps "
+      << kept_kib << " KiB";
+  return out.str();
+}
+
+Footprint settled(std::size_t processes) {
+  constexpr auto calm = 100ms;
+  Footprint now = footprint();
+  auto since = std::chrono::steady_clock::now();
+  static_cast<void>(comes_true(
+      [&] {
+        const Footprint before = now;
+        now = footprint();
+        if (now.processes != processes || !now.same_counts(before)) since = std::chrono::steady_clock::now();
+        return std::chrono::steady_clock::now() - since > calm;
+      },
+      patience));
+  return now;
+}
+
+}  // namespace troupe::test
