@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <map>
 #include <utility>
 
 namespace troupe::detail {
@@ -339,67 +340,62 @@ Lease* QueueMemory::find_orphan() {
 }
 
 // With the get lock: takes such an item. False: there is none.
-bool QueueMemory::take_over(QueueItem& item, Ticket& arena) {
+bool QueueMemory::take_over(QueueItem& item, QueueFrame& frame) {
   Lease* lease = find_orphan();
   if (lease == nullptr) return false;
   QueueLeases::take_over(*lease);
-  QueueFrame frame{};
   read(leases_->message_of(*lease), frame, item);
   item.deliveries = lease->deliveries;
-  arena = frame.arena;
   return true;
 }
 
 // With the get lock, and there is an item.
-void QueueMemory::take(QueueItem& item, Ticket& arena) {
+void QueueMemory::take(QueueItem& item, QueueFrame& frame) {
   const std::size_t region = header_.gets.region.load(std::memory_order_relaxed);
   QueueRegion& positions = header_.regions[region];
   const std::uint64_t head = positions.head.load(std::memory_order_relaxed);
   const std::byte* place = region_data(region) + head % region_bytes(region);
-  QueueFrame frame{};
   const std::size_t bytes = read({place, positions.tail.load(std::memory_order_acquire) - head}, frame, item);
-  arena = frame.arena;
-  if (!item.segments.empty()) require_reachable(arena);
+  // At the limit of open files, or without memory, this throws, and the item stays.
+  auto view = item.segments.empty() ? nullptr : find_view(frame.arena);
   if (leases_) leases_->keep(frame.number, {place, bytes});
   positions.head.store(head + bytes, std::memory_order_release);  // from here on the item is out
   header_.gets.count.store(frame.number, std::memory_order_release);
   positions.released.store(head + bytes, std::memory_order_release);
+  item.arena = std::move(view);
+}
+
+// Null if the arena is gone for good: an item that lies there must not stay in the queue.
+std::shared_ptr<ArenaView> QueueMemory::find_view(Ticket arena) {
+  try {
+    return MessageViews::instance().find(arena);
+  } catch (const OSError& error) {
+    if (error.errno_value() != ENOENT) throw;
+    return nullptr;
+  }
 }
 
 bool QueueMemory::get(QueueItem& item, Deadline deadline) {
   const bool at_once_only = is_over(deadline);
-  Ticket arena = 0;
+  QueueFrame frame{};
   for (bool taken = false; !taken;) {
     if (at_once_only && is_empty() && !has_orphans()) return false;
     const Guard guard{*this, End::get, lock_deadline(deadline)};
     const auto found = [this] { return has_item() || has_orphans(); };
     if (!guard || !wait_until(shared().put.bell, found, deadline)) return false;
-    taken = take_over(item, arena);
+    taken = take_over(item, frame);
     if (taken || !has_item()) continue;
-    take(item, arena);
+    take(item, frame);
     taken = true;
   }
   Bell{&shared().get.bell}.ring();
   item.is_leased = leases_.has_value();
-  if (!item.segments.empty()) item.arena = arena_view(arena);
-  return true;
-}
-
-// An item whose large parts cannot be had now, for want of descriptors or memory, stays in the queue; one whose parts
-// are gone for good must not.
-void QueueMemory::require_reachable(Ticket arena) {
-  try {
-    arena_view(arena);
-  } catch (const OSError& error) {
-    if (error.errno_value() != ENOENT) throw;
-  }
-}
-
-std::shared_ptr<ArenaView> QueueMemory::arena_view(Ticket ticket) {
+  if (item.segments.empty()) return true;
+  if (!item.arena) item.arena = MessageViews::instance().find(frame.arena);
+  if (!item.is_leased) return true;
   const std::lock_guard lock{mutex_};
-  auto& view = arenas_[ticket];
-  if (!view) view = std::make_shared<ArenaView>(store::take_hold(ticket).at(0).get(), true);
-  return view;
+  leased_views_[frame.number] = item.arena;
+  return true;
 }
 
 bool QueueMemory::is_ready() {
@@ -458,7 +454,9 @@ bool QueueMemory::end_lease() {
     QueueItem item;
     read(leases_->message_of(*lease), frame, item);
     if (!QueueLeases::end(*lease)) continue;
-    if (!item.segments.empty()) item.arena = arena_view(frame.arena);
+    if (item.segments.empty()) return true;
+    const std::lock_guard lock{mutex_};
+    if (const auto view = leased_views_.extract(frame.number)) item.arena = std::move(view.mapped());
     return true;
   }
   return false;

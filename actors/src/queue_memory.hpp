@@ -152,13 +152,12 @@ class QueueMemory {
   bool count_done() noexcept;
   bool end_lease();
   Lease* find_orphan();
-  bool take_over(QueueItem& item, Ticket& arena);
-  void take(QueueItem& item, Ticket& arena);
+  bool take_over(QueueItem& item, QueueFrame& frame);
+  void take(QueueItem& item, QueueFrame& frame);
   static std::size_t read(std::span<const std::byte> memory, QueueFrame& frame, QueueItem& item);
   void settle(End end);
-  void require_reachable(Ticket arena);
   void settle_left_behind(End end);
-  std::shared_ptr<ArenaView> arena_view(Ticket ticket);
+  static std::shared_ptr<ArenaView> find_view(Ticket arena);
 
   CellHandle cell_;
   Ticket ticket_;
@@ -173,8 +172,8 @@ class QueueMemory {
   std::mutex mutex_;
   // Guarded by mutex_:
   std::array<Mapping, QueueHeader::num_regions> regions_;
-  std::map<Ticket, std::shared_ptr<ArenaView>> arenas_;
   std::set<Ticket> kept_;  // the latest that the store was told of
+  std::map<std::uint64_t, std::shared_ptr<ArenaView>> leased_views_;  // by number of an item that was taken here
 };
 
 }  // namespace troupe::detail

@@ -12,9 +12,12 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <cstddef>
+#include <fstream>
 #include <map>
 #include <random>
 #include <set>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <utility>
@@ -120,6 +123,39 @@ TEST_P(QueueFaults, LoseNothingAndHoldNobodyUp) {
   while (const auto seen = out.try_get()) record.note(*seen);
   for (const Process& consumer : consumers) consumer.kill();
   record.check();
+}
+
+/// How many memfds of that name this process has mapped.
+std::size_t count_mapped(const std::string& name) {
+  std::set<std::string> inodes;
+  std::ifstream maps{"/proc/self/maps"};
+  for (std::string line; std::getline(maps, line);) {
+    std::istringstream fields{line};
+    std::string range, access, offset, device, inode, path;
+    if (fields >> range >> access >> offset >> device >> inode >> path && path == "/memfd:" + name)
+      inodes.insert(inode);
+  }
+  return inodes.size();
+}
+
+// Each producer has put large items into memory of its own, which takes 64 GiB of address space here.
+TEST(Queue, ForgetsTheMemoryOfProducersThatHaveEnded) {
+  const Queue<std::string> queue;
+  const JoinableQueue<std::string> leasing{0, {.lease = true}};
+  for (int i = 0; i < 50; ++i) {
+    Process producer{[](const Queue<std::string>& out, const JoinableQueue<std::string>& leased) {
+                       for (int item = 0; item < 2; ++item) out.put(std::string(20'000, 'x'));
+                       leased.put(std::string(20'000, 'y'));
+                     },
+                     queue, leasing};
+    producer.start();
+    producer.join();
+    for (int item = 0; item < 2; ++item) EXPECT_EQ(queue.get(true, 20s), std::string(20'000, 'x'));
+    EXPECT_EQ(leasing.get(true, 20s), std::string(20'000, 'y'));
+    leasing.task_done();
+  }
+  EXPECT_LT(count_mapped("troupe-messages"), 20U);
+  EXPECT_TRUE(leasing.join(20s));
 }
 
 INSTANTIATE_TEST_SUITE_P(P, QueueFaults,
