@@ -1,0 +1,224 @@
+// Queue, JoinableQueue with leases, SimpleQueue: what was put comes out whole, once, in the order of its producer; only
+// what a dead consumer had in its hands may be missing, and not even that with leases.
+
+#include <troupe/queue.hpp>
+#include <troupe/store.hpp>
+
+#include "scenes.hpp"
+#include "support/faults.hpp"
+#include "support/processes.hpp"
+#include "verdict.hpp"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <random>
+#include <set>
+#include <string>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+namespace troupe::test {
+
+namespace {
+
+constexpr std::uint32_t rest_item = ~std::uint32_t{0};  // whoever gets it is to be calm
+constexpr std::ptrdiff_t queue_bound = 32;
+constexpr std::size_t num_survivors_here = 2;
+constexpr std::size_t num_here = 6;
+
+bool is_producer(std::size_t place) { return place % 2 == 0; }
+
+/// What came out. Items of a place are numbered from 1 on, whichever process is there.
+struct Marks {
+  static constexpr std::size_t num_numbers = std::size_t{1} << 18U;
+
+  std::array<std::array<std::atomic<std::uint64_t>, num_numbers>, num_here> last;  ///< by place, by number
+  std::array<std::atomic<std::uint64_t>, num_here> num_taken;                      ///< by place: the last one
+  std::array<std::atomic<std::uint64_t>, num_here> num_checked;                    ///< by place: those before a calm
+};
+Marks& marks = make_shared_memory<Marks>();
+
+struct Item {
+  std::uint32_t place = 0;
+  std::uint64_t number = 0;
+  std::string padding{};
+};
+
+/// Of ever other sizes. What victims put is now and then larger than what goes through the queue's own memory; what
+/// a survivor puts is not, because a taker that is killed in reading it leaves it taken until its maker ends.
+std::string padding_of(std::uint32_t place, std::uint64_t number) {
+  const bool is_large = place >= num_survivors_here && number % 64 == 0;
+  return std::string(is_large ? 20'000 : number * 2'654'435'761U % 200, static_cast<char>('a' + number % 26));
+}
+
+template <class Q>
+constexpr bool is_simple = false;
+template <class T>
+constexpr bool is_simple<SimpleQueue<T>> = true;
+template <class Q>
+constexpr bool is_leasing = false;
+template <class T>
+constexpr bool is_leasing<JoinableQueue<T>> = true;
+
+template <class Q>
+void produce(const Q& queue, std::size_t place) {
+  Place& mine = board.places[place];
+  std::minstd_rand random{static_cast<unsigned>(::getpid())};
+  play(mine, [&] {
+    // Marks must not be overwritten before they were looked at; a calm comes soon.
+    if (mine.begun - marks.num_checked[place] > Marks::num_numbers / 2) ::usleep(1'000);
+    if constexpr (is_simple<Q>)
+      if (mine.ended - marks.num_taken[place] > queue_bound) return static_cast<void>(::usleep(20));
+    const std::uint64_t number = mine.begun + 1;
+    const Item item{static_cast<std::uint32_t>(place), number, padding_of(static_cast<std::uint32_t>(place), number)};
+    mine.begun = number;
+    if constexpr (is_simple<Q>) {
+      queue.put(item);
+    } else {
+      if (place < num_survivors_here || random() % 2 == 0)
+        queue.put(item);
+      else
+        while (!queue.try_put(item)) continue;
+    }
+    mine.ended = number;
+  });
+}
+
+template <class Q>
+Delivery<Item> take(const Q& queue, bool is_survivor, std::minstd_rand& random) {
+  if constexpr (is_leasing<Q>) {
+    return queue.get_delivery();
+  } else if constexpr (is_simple<Q>) {
+    return {queue.get()};
+  } else {
+    if (is_survivor || random() % 2 == 0) return {queue.get()};
+    for (;;)
+      if (auto item = queue.try_get()) return {std::move(*item)};
+  }
+}
+
+void mark(const Item& item, unsigned deliveries) {
+  const auto name = [&] { return "item " + std::to_string(item.number) + " of place " + std::to_string(item.place); };
+  if (item.place >= num_here || item.padding != padding_of(item.place, item.number))
+    complain(name() + " is not as it was put");
+  const std::uint64_t before = marks.last[item.place][item.number % Marks::num_numbers].exchange(item.number);
+  if (before == item.number && deliveries == 1) complain(name() + " has come twice");
+  auto& taken = marks.num_taken[item.place];  // whoever was held up comes later with an older one
+  for (std::uint64_t seen = taken; seen < item.number && !taken.compare_exchange_weak(seen, item.number);) continue;
+}
+
+template <class Q>
+void consume(const Q& queue, std::size_t place) {
+  Place& mine = board.places[place];
+  std::minstd_rand random{static_cast<unsigned>(::getpid())};
+  std::array<std::uint64_t, num_here> last{};
+  repeat(mine, [&] {
+    const auto [item, deliveries] = take(queue, place < num_survivors_here, random);
+    const bool is_rest = item.place == rest_item;
+    if (!is_rest) {
+      mark(item, deliveries);
+      if (deliveries == 1 && item.number <= std::exchange(last[item.place], item.number))
+        complain("item " + std::to_string(item.number) + " of place " + std::to_string(item.place) +
+                 " has come behind a later one");
+    }
+    if constexpr (is_leasing<Q>) queue.task_done();
+    if (is_rest) keep_calm(mine);
+  });
+}
+
+template <class Q>
+Q make_queue() {
+  if constexpr (is_simple<Q>)
+    return Q{};
+  else if constexpr (is_leasing<Q>)
+    return Q{queue_bound, {.lease = true}};
+  else
+    return Q{queue_bound};
+}
+
+/// Producers at even places, consumers at odd ones. Rounds in which producers die, consumers, or both take turns.
+template <class Q>
+class QueueScene : public Scene {
+ public:
+  QueueScene() { new (&marks) Marks{}; }
+  std::size_t num_survivors() const override { return num_survivors_here; }
+  std::size_t num_victims() const override { return num_here - num_survivors_here; }
+  Process make(std::size_t place) override {
+    return Process{is_producer(place) ? produce<Q> : consume<Q>, queue_, place};
+  }
+  bool may_die(std::size_t place, std::uint64_t round) const override {
+    return round % 3 == 2 || is_producer(place) == (round % 3 == 0);
+  }
+  bool died(std::size_t place) override {
+    if (!is_producer(place))
+      ++num_dead_consumers_;
+    else if (board.places[place].begun != board.places[place].ended)
+      doubtful_[place].insert(board.places[place].begun);
+    return true;
+  }
+  bool wants_calm() const override {
+    for (std::size_t place = 0; place < num_here; place += 2)
+      if (board.places[place].begun - marks.num_checked[place] > Marks::num_numbers / 2) return true;
+    return false;
+  }
+  // When no more items come, every consumer gets the last one that tells it to be calm.
+  void calm_down() override {
+    const std::uint32_t calm = board.calm;
+    if (rested_in_ == calm) return;
+    for (std::size_t place = 0; place < num_here; place += 2)
+      if (board.places[place].calm != calm) return;
+    rested_in_ = calm;
+    for (std::size_t place = 1; place < num_here; place += 2) queue_.put(Item{.place = rest_item});
+  }
+  void check() override {
+    std::uint64_t num_lost = 0;
+    for (std::size_t place = 0; place < num_here; place += 2) num_lost += count_lost(place);
+    const std::uint64_t may_be_lost = is_leasing<Q> ? 0 : num_dead_consumers_;
+    require(num_lost <= may_be_lost, std::to_string(num_lost) + " items are lost, with " +
+                                         std::to_string(num_dead_consumers_) + " consumers");
+    num_dead_consumers_ = 0;
+    require(queue_.empty(), "something is left in the queue");
+    if constexpr (is_leasing<Q>) require(queue_.join(patience), "some item was never done");
+  }
+  // The arenas of dead producers; one for each is kept until there are too many that nobody holds.
+  Growth growth() const override { return {.descriptors = store::max_loose, .kept_kib = 160 * 1024}; }
+
+ private:
+  // Of items put since the last calm, but for those in whose putting the producer has died.
+  std::uint64_t count_lost(std::size_t place) {
+    std::uint64_t num_lost = 0;
+    for (std::uint64_t number = marks.num_checked[place] + 1; number <= board.places[place].begun; ++number)
+      if (marks.last[place][number % Marks::num_numbers] != number && !doubtful_[place].contains(number)) ++num_lost;
+    marks.num_checked[place] = board.places[place].begun.load();
+    marks.num_taken[place] = board.places[place].begun.load();
+    doubtful_[place].clear();
+    return num_lost;
+  }
+
+  Q queue_ = make_queue<Q>();
+  std::array<std::set<std::uint64_t>, num_here> doubtful_;  // by place: numbers that may have been put
+  std::uint64_t num_dead_consumers_ = 0;
+  std::uint32_t rested_in_ = 0;
+};
+
+template <class Q>
+std::unique_ptr<Scene> make_scene() {
+  return std::make_unique<QueueScene<Q>>();
+}
+
+}  // namespace
+
+std::vector<NamedScene> queue_scenes() {
+  new (&marks) Marks{};  // what it takes is there before the first scene then
+  return {{"queue", make_scene<Queue<Item>>},
+          {"joinable_queue", make_scene<JoinableQueue<Item>>},
+          {"simple_queue", make_scene<SimpleQueue<Item>>}};
+}
+
+}  // namespace troupe::test
