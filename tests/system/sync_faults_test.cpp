@@ -8,20 +8,26 @@
 #include <troupe/process.hpp>
 #include <troupe/semaphore.hpp>
 
+#include "support/faults.hpp"
 #include "support/forked.hpp"
+#include "support/pools.hpp"
 #include "support/processes.hpp"
+#include "support/sync_flavours.hpp"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
+#include <bit>
 #include <chrono>
 #include <csignal>
 #include <cstddef>
 #include <iterator>
 #include <mutex>
+#include <numeric>
 #include <random>
 #include <string>
-#include <sys/mman.h>
 #include <thread>
 #include <tuple>
 #include <unistd.h>
@@ -33,18 +39,22 @@ using namespace std::chrono_literals;
 using namespace troupe;
 using test::patience;
 
+constexpr int max_others = 3;
+constexpr int victim_place = max_others;  // after those of the others
+
 /// What the processes of a case tell each other. The memory is made before main, so that all of them share it.
 struct Board {
   std::atomic<bool> is_over;
   std::atomic<bool> is_victim_there;
-  std::atomic<long> begun;   // turns that were begun
-  std::atomic<long> ended;   // and those that were ended
-  std::atomic<int> inside;   // who is in its turn
-  std::atomic<int> mistakes; // turns that met another
-  volatile long counter;     // counts turns, and only the lock protects it
+  std::atomic<bool> is_victim_doomed;               // it has been, or is about to be, killed
+  std::atomic<long> begun;                          // turns that were begun
+  std::array<std::atomic<long>, max_others + 1> ended;  // and those that were ended, by place
+  std::array<std::atomic<bool>, max_others + 1> waits;  // for the condition; its lock protects it
+  std::atomic<int> inside;                          // who is in its turn: a process, or a bit for each place
+  std::atomic<int> mistakes;                        // turns that met another
+  volatile long counter;                            // counts turns, and only the lock protects it
 };
-Board& board =
-    *static_cast<Board*>(::mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+Board& board = test::make_shared_memory<Board>();
 
 /// All that the cases use.
 struct Court {
@@ -60,12 +70,12 @@ struct Court {
 
 /// One turn under a lock that the caller holds.
 template <class AnyLock>
-void take_turn(const AnyLock& lock) {
+void take_turn(const AnyLock& lock, int place) {
   const int before = board.inside.exchange(::getpid());
   if (before != 0 && !lock.abandoned()) ++board.mistakes;
   ++board.begun;
   board.counter = board.counter + 1;
-  ++board.ended;
+  ++board.ended[static_cast<std::size_t>(place)];
   board.inside = 0;
 }
 
@@ -74,107 +84,170 @@ void repeat(Turn turn) {
   while (!board.is_over) turn();
 }
 
-void use_lock(const Court& court) {
+void end_turn(int place) { ++board.ended[static_cast<std::size_t>(place)]; }
+
+void use_lock(const Court& court, int place) {
   repeat([&] {
     const std::lock_guard guard{court.lock};
-    take_turn(court.lock);
+    take_turn(court.lock, place);
   });
 }
 
-void use_rlock(const Court& court) {
+void use_rlock(const Court& court, int place) {
   repeat([&] {
     const std::lock_guard outer{court.rlock};
     const std::lock_guard inner{court.rlock};
-    take_turn(court.rlock);
+    take_turn(court.rlock, place);
   });
 }
 
-void use_semaphore(const Court& court) {
+// A victim that is killed inside does not take its bit away; until the next one comes it does not count.
+void use_semaphore(const Court& court, int place) {
+  const int self = 1 << place;
   repeat([&] {
     const std::lock_guard guard{court.permits};
-    ++board.begun;
-    ++board.ended;
+    int all = board.inside.fetch_or(self) | self;
+    if (board.is_victim_doomed) all &= ~(1 << victim_place);
+    if (std::popcount(static_cast<unsigned>(all)) > 2) ++board.mistakes;
+    end_turn(place);
+    board.inside &= ~self;
   });
 }
 
-void set_event(const Court& court) {
+void set_event(const Court& court, int place) {
   repeat([&] {
-    ++board.begun;
     court.event.set();
-    ++board.ended;
+    end_turn(place);
   });
 }
 
-void await_event(const Court& court) {
+void await_event(const Court& court, int place) {
   repeat([&] {
-    court.event.wait(patience);
+    court.event.wait();
     court.event.clear();
-    ++board.ended;
+    end_turn(place);
   });
 }
 
-void notify(const Court& court) {
+void notify(const Court& court, int place) {
   repeat([&] {
-    ++board.begun;
     const std::lock_guard guard{court.condition};
     court.condition.notify();
-    ++board.ended;
+    end_turn(place);
   });
 }
 
-void await_notification(const Court& court) {
-  repeat([&] {
+void await_notification(const Court& court, int place) {
+  std::atomic<bool>& waits = board.waits[static_cast<std::size_t>(place)];
+  for (;;) {
     const std::lock_guard guard{court.condition};
-    ++board.begun;
-    if (court.condition.wait(patience)) ++board.ended;
-  });
+    if (board.is_over) return;
+    waits = true;
+    court.condition.wait();
+    waits = false;
+    end_turn(place);
+  }
 }
 
-void meet(const Court& court) {
+void meet(const Court& court, int place) {
   repeat([&] {
     try {
-      ++board.begun;
       court.barrier.wait();
-      ++board.ended;
+      end_turn(place);
     } catch (const BrokenBarrierError&) {
       court.barrier.reset();
     }
   });
 }
 
-using Role = void (*)(const Court&);
+using Role = void (*)(const Court&, int);
 
-/// What the victims do, what the others do meanwhile, and how it is brought to an end.
+/// What the victims do, and what the others do.
 struct Scene {
   std::string name;
   Role victim;
-  Role other;
-  int num_others;
-  void (*end)(const Court&);
+  std::vector<Role> others;
+  /// What main does over and over while the victim is there.
+  void (*meanwhile)(const Court&) = [](const Court&) {};
+  /// What main does, once, after the victim's end: all others then get on. Whether they were ready for it.
+  bool (*help)(const Court&) = [](const Court&) { return true; };
+  /// What main does, once, for them to see that it is over.
+  void (*end)(const Court&) = [](const Court&) {};
 };
 
+void set(const Court& court) { court.event.set(); }
+
+/// A set event lets the one who waits go on, who clears it.
+bool set_when_cleared(const Court& court) {
+  if (!test::comes_true([&] { return !court.event.is_set(); }, patience)) return false;
+  court.event.set();
+  return true;
+}
+
+template <std::size_t num_waiting>
+bool notify_as_many(const Court& court) {
+  return test::comes_true(
+      [&] {
+        const std::lock_guard guard{court.condition};
+        if (std::count(board.waits.begin(), board.waits.begin() + num_waiting, true) < std::ptrdiff_t{num_waiting})
+          return false;
+        court.condition.notify(num_waiting);
+        return true;
+      },
+      patience);
+}
+
+void notify_all(const Court& court) {
+  const std::lock_guard guard{court.condition};
+  court.condition.notify_all();
+}
+
+/// Takes the victim's place. It was broken if the victim waited in it, until the other has reset it.
+bool meet_once(const Court& court) {
+  return test::comes_true(
+      [&] {
+        try {
+          court.barrier.wait(patience);
+          return true;
+        } catch (const BrokenBarrierError&) {
+          return false;
+        }
+      },
+      patience);
+}
+
 const Scene scenes[] = {
-    {"lock", use_lock, use_lock, 2, [](const Court&) {}},
-    {"rlock", use_rlock, use_rlock, 2, [](const Court&) {}},
-    {"semaphore", use_semaphore, use_semaphore, 3, [](const Court&) {}},
-    {"event_set", set_event, await_event, 2, [](const Court& court) { court.event.set(); }},
-    {"event_wait", await_event, set_event, 1, [](const Court& court) { court.event.set(); }},
-    {"notify", notify, await_notification, 2,
-     [](const Court& court) {
-       const std::lock_guard guard{court.condition};
-       court.condition.notify_all();
-     }},
-    {"wait", await_notification, notify, 2,
-     [](const Court& court) {
-       const std::lock_guard guard{court.condition};
-       court.condition.notify_all();
-     }},
-    {"barrier", meet, meet, 1, [](const Court& court) { court.barrier.abort(); }},
+    {.name = "lock", .victim = use_lock, .others = {use_lock, use_lock}},
+    {.name = "rlock", .victim = use_rlock, .others = {use_rlock, use_rlock}},
+    {.name = "semaphore", .victim = use_semaphore, .others = {use_semaphore, use_semaphore, use_semaphore}},
+    {.name = "event_set", .victim = set_event, .others = {await_event}, .help = set_when_cleared, .end = set},
+    {.name = "event_wait",
+     .victim = await_event,
+     .others = {await_event},
+     .meanwhile = set,
+     .help = set_when_cleared,
+     .end = set},
+    {.name = "notify",
+     .victim = notify,
+     .others = {await_notification, await_notification},
+     .help = notify_as_many<2>,
+     .end = notify_all},
+    {.name = "wait",
+     .victim = await_notification,
+     .others = {await_notification},
+     .meanwhile = notify_all,
+     .help = notify_as_many<1>,
+     .end = notify_all},
+    {.name = "barrier",
+     .victim = meet,
+     .others = {meet},
+     .help = meet_once,
+     .end = [](const Court& court) { court.barrier.abort(); }},
 };
 
 void be_victim(const Court& court, std::size_t scene) {
   board.is_victim_there = true;
-  scenes[scene].victim(court);
+  scenes[scene].victim(court, victim_place);
 }
 
 class SyncFaults : public testing::TestWithParam<std::tuple<std::size_t, int>> {
@@ -182,69 +255,88 @@ class SyncFaults : public testing::TestWithParam<std::tuple<std::size_t, int>> {
   void SetUp() override {
     board.is_over = false;
     board.begun = 0;
-    board.ended = 0;
+    for (auto& ended : board.ended) ended = 0;
+    for (auto& waits : board.waits) waits = false;
     board.inside = 0;
     board.mistakes = 0;
     board.counter = 0;
   }
 
-  /// Whether the others still get on: more turns end than have, within `patience`.
-  static bool goes_on(const Scene& scene, const Court& court) {
-    const long before = board.ended;
-    const auto deadline = std::chrono::steady_clock::now() + patience;
-    while (board.ended <= before) {
-      if (std::chrono::steady_clock::now() > deadline) return false;
-      // Who needs a partner that is not there any more is helped out by the way in which it ends.
-      if (scene.num_others == 1 || scene.victim == set_event || scene.victim == notify) scene.end(court);
-      if (scene.victim == meet) board.ended += court.barrier.broken() ? 1 : 0;
-      ::usleep(100);
-    }
+  void play_for(std::chrono::nanoseconds time) const {
+    const auto end = std::chrono::steady_clock::now() + time;
+    while (std::chrono::steady_clock::now() < end) scene_.meanwhile(court_);
+  }
+  /// Whether the victim, stopped and continued, ends a turn.
+  bool victim_goes_on() const {
+    const long before = board.ended[victim_place];
+    return test::comes_true(
+        [&] {
+          scene_.meanwhile(court_);
+          return board.ended[victim_place] > before;
+        },
+        patience);
+  }
+  /// Whether each of the others ends a turn.
+  bool others_go_on() const {
+    std::vector<long> before;
+    for (const auto& ended : board.ended) before.push_back(ended);
+    if (!scene_.help(court_)) return false;
+    for (std::size_t place = 0; place < scene_.others.size(); ++place)
+      if (!test::comes_true([&] { return board.ended[place] > before[place]; }, patience)) return false;
     return true;
   }
+
+  const Scene& scene_ = scenes[std::get<0>(GetParam())];
+  const Court court_;
 };
 
 TEST_P(SyncFaults, LeaveNobodyBehind) {
   const auto [number, signal_number] = GetParam();
-  const Scene& scene = scenes[number];
-  const Court court;
   std::vector<Process> others;
-  for (int i = 0; i < scene.num_others; ++i) others.emplace_back(scene.other, court).start();
+  for (const Role other : scene_.others)
+    others.emplace_back(ProcessOptions{.daemon = true}, other, court_, static_cast<int>(others.size())).start();
   std::minstd_rand random{static_cast<unsigned>(signal_number)};
+  const auto a_moment = [&] { return std::chrono::nanoseconds{random() % 300'000}; };
   for (int round = 0; round < test::rounds(60); ++round) {
     SCOPED_TRACE(round);
     board.is_victim_there = false;
-    Process victim{ProcessOptions{.daemon = true}, be_victim, court, number};
+    board.waits[victim_place] = false;
+    if (scene_.victim == use_semaphore) board.inside &= ~(1 << victim_place);
+    board.is_victim_doomed = false;
+    Process victim{ProcessOptions{.daemon = true}, be_victim, court_, number};
     victim.start();
     while (!board.is_victim_there && victim.is_alive()) std::this_thread::yield();
-    test::busy_pause(random() % 300'000);
-    ASSERT_EQ(::kill(*victim.pid(), signal_number), 0);
+    play_for(a_moment());
     if (signal_number == SIGSTOP) {
+      ASSERT_EQ(::kill(*victim.pid(), SIGSTOP), 0);
       ASSERT_TRUE(test::wait_for_state(*victim.pid(), 'T'));
-      ::kill(*victim.pid(), SIGCONT);
-      test::busy_pause(random() % 300'000);
-      victim.kill();
+      ASSERT_EQ(::kill(*victim.pid(), SIGCONT), 0);
+      ASSERT_TRUE(victim_goes_on());
+      play_for(a_moment());
     }
+    board.is_victim_doomed = true;
+    const int fatal = signal_number == SIGSTOP ? SIGKILL : signal_number;
+    ASSERT_EQ(::kill(*victim.pid(), fatal), 0);
     ASSERT_TRUE(victim.join(patience));
-    EXPECT_EQ(*victim.exitcode(), signal_number == SIGSTOP ? -SIGKILL : -signal_number);
-    ASSERT_TRUE(goes_on(scene, court));
+    EXPECT_EQ(victim.exitcode(), -fatal);
+    ASSERT_TRUE(others_go_on());
   }
   board.is_over = true;
-  for (const Process& other : others) {
-    while (!other.join(1ms)) scene.end(court);
-    EXPECT_EQ(other.exitcode(), 0);
-  }
+  scene_.end(court_);
+  test::expect_all_end(others);
   EXPECT_EQ(board.mistakes, 0);
-  if (scene.victim == use_lock || scene.victim == use_rlock) {
-    EXPECT_GE(board.counter, board.ended);
+  if (scene_.victim == use_lock || scene_.victim == use_rlock) {
+    EXPECT_GE(board.counter, std::accumulate(board.ended.begin(), board.ended.end(), 0L));
     EXPECT_LE(board.counter, board.begun);
   }
-  if (scene.victim == use_semaphore) {
-    EXPECT_EQ(court.permits.get_value(), 2);
+  if (scene_.victim == use_semaphore) {
+    EXPECT_EQ(court_.permits.get_value(), 2);
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(P, SyncFaults,
-                         testing::Combine(testing::Range<std::size_t>(0, std::size(scenes)), testing::Values(SIGKILL, SIGTERM, SIGSTOP)),
+                         testing::Combine(testing::Range<std::size_t>(0, std::size(scenes)),
+                                          testing::Values(SIGKILL, SIGTERM, SIGSTOP)),
                          [](const auto& scene) {
                            return scenes[std::get<0>(scene.param)].name + "_" + signal_name(std::get<1>(scene.param));
                          });
