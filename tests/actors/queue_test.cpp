@@ -15,6 +15,7 @@
 #include <map>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -60,36 +61,41 @@ void produce(const Queue<std::pair<int, int>>& queue, int producer, int count) {
   for (int i = 0; i < count; ++i) queue.put({producer, i});
 }
 
-void consume(const Queue<std::pair<int, int>>& in, const Queue<std::pair<int, int>>& out) {
+/// Passes on what it gets, with its own number in front.
+void consume(const Queue<std::pair<int, int>>& in, const Queue<std::tuple<int, int, int>>& out, int consumer) {
   for (;;) {
-    const auto item = in.get();
-    out.put(item);
-    if (item.first < 0) return;
+    const auto [producer, number] = in.get();
+    out.put({consumer, producer, number});
+    if (producer < 0) return;
   }
 }
 
 // Several put, several get, through a queue that is nearly always full: everything once, each producer's in order.
 TEST(Queue, DeliversOnceAndInOrderOfEachProducer) {
   const Queue<std::pair<int, int>> in{16};
-  const Queue<std::pair<int, int>> out;
+  const Queue<std::tuple<int, int, int>> out;
   constexpr int num = 3;
   constexpr int count = 2000;
   std::vector<Process> producers;
   std::vector<Process> consumers;
   for (int i = 0; i < num; ++i) {
     producers.emplace_back(produce, in, i, count).start();
-    consumers.emplace_back(consume, in, out).start();
+    consumers.emplace_back(consume, in, out, i).start();
   }
   for (const Process& producer : producers) producer.join();
   for (int i = 0; i < num; ++i) in.put({-1, i});
   std::map<int, std::vector<bool>> seen;
+  std::map<std::pair<int, int>, int> next;  // by consumer and producer: what may come at the earliest
   int ends = 0;
   while (ends < num) {
-    const auto [producer, number] = out.get(true, 20s);
+    const auto [consumer, producer, number] = out.get(true, 20s);
     if (producer < 0) {
       ++ends;
       continue;
     }
+    int& earliest = next[{consumer, producer}];
+    EXPECT_GE(number, earliest);
+    earliest = number + 1;
     auto& numbers = seen[producer];
     numbers.resize(count);
     EXPECT_FALSE(numbers[static_cast<std::size_t>(number)]) << "twice";

@@ -297,7 +297,7 @@ TEST_P(SyncFaults, LeaveNobodyBehind) {
     others.emplace_back(ProcessOptions{.daemon = true}, other, court_, static_cast<int>(others.size())).start();
   std::minstd_rand random{static_cast<unsigned>(signal_number)};
   const auto a_moment = [&] { return std::chrono::nanoseconds{random() % 300'000}; };
-  for (int round = 0; round < test::rounds(60); ++round) {
+  for (int round = 0; round < test::rounds(40); ++round) {
     SCOPED_TRACE(round);
     board.is_victim_there = false;
     board.waits[victim_place] = false;
