@@ -4,7 +4,9 @@
 #include <troupe/pool.hpp>
 
 #include "support/pools.hpp"
+#include "support/processes.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -15,6 +17,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 namespace {
@@ -88,10 +91,13 @@ TEST_F(PoolCallback, AMapCallsOnceWithAllResults) {
   EXPECT_EQ(calls, 1);  // nothing was mapped
 }
 
+// It is logged.
 TEST_F(PoolCallback, OneThatThrowsHarmsNothing) {
+  const troupe::test::Redirected errors{STDERR_FILENO};
   const auto result = pool.callback([](int) { throw std::runtime_error("oops"); }).apply_async(square, 5);
   EXPECT_EQ(result.get(), 25);
   EXPECT_EQ(pool.apply(square, 6), 36);
+  EXPECT_THAT(errors.text(), testing::HasSubstr("a callback threw std::runtime_error: oops"));
 }
 
 TEST_F(PoolCallback, MayUseThePool) {

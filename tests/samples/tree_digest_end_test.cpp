@@ -19,6 +19,13 @@ using ::testing::StartsWith;
 
 const std::string tree_digest = TREE_DIGEST;
 
+/// How long an interrupted program may take until all its processes are gone.
+#ifdef NDEBUG
+constexpr std::chrono::seconds end_limit{1};
+#else
+constexpr std::chrono::seconds end_limit{5};
+#endif
+
 /// The process that reads `file`, one of the descendants of `root`; empty as long as there is none.
 std::optional<pid_t> find_reader(pid_t root, const std::string& file) {
   const std::string process = "/proc/" + std::to_string(root);
@@ -72,9 +79,11 @@ TEST(TreeDigest, EndsAtCtrlC) {
   ASSERT_EQ(::tcgetattr(program.terminal(), &before), 0);
   wait_for_reader(program, file);
   program.expect_error_text("tree_digest [");
+  const auto begin = Clock::now();
   program.type("\x03");
   EXPECT_EQ(program.wait(), -SIGINT);
   EXPECT_TRUE(all_processes_ended());
+  EXPECT_LT(Clock::now() - begin, end_limit);
   EXPECT_EQ(program.out(), "");
   EXPECT_THAT(program.error(), AllOf(EndsWith("\n"), Not(HasSubstr("\033[?"))));
   termios after{};
@@ -91,9 +100,11 @@ TEST(TreeDigest, TakesItsWorkersAlong) {
     const std::string file = folder.add_endless("endless");
     Program program{{tree_digest, folder.path(), "--workers", "4"}};
     wait_for_reader(program, file);
+    const auto begin = Clock::now();
     ASSERT_EQ(::kill(program.pid(), number), 0);
     EXPECT_EQ(program.wait(), -number);
     EXPECT_TRUE(all_processes_ended());
+    EXPECT_LT(Clock::now() - begin, end_limit);
     EXPECT_EQ(program.out(), "");
   }
 }
@@ -108,9 +119,11 @@ TEST(TreeDigest, TakesSha256sumAlong) {
     ::chmod(script.c_str(), 0755);
     Program program{{tree_digest, folder.path(), "--verify"}, {.path_variable = scripts.path() + ":/usr/bin:/bin"}};
     program.expect_error_text("endless");
+    const auto begin = Clock::now();
     ASSERT_EQ(::kill(program.pid(), number), 0);
     EXPECT_EQ(program.wait(), -number);
     EXPECT_TRUE(all_processes_ended());
+    EXPECT_LT(Clock::now() - begin, end_limit);
   }
 }
 

@@ -118,6 +118,8 @@ class Stepped : public Forked {
     pid_ = 0;
     return false;
   }
+  /// Lets it run on as any process, and sends it the signal.
+  void release(int signal_number) const { ::ptrace(PTRACE_DETACH, pid_, nullptr, signal_number); }
   /// Lets it run to its end: the exit status, or minus the signal number.
   int run_on() {
     for (int status = 0;;) {

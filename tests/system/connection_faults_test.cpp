@@ -1,4 +1,5 @@
-// Pipes whose other side is killed at every instruction, or writes nonsense into the shared memory.
+// Pipes whose other side is killed, terminated or stopped at every instruction, or writes nonsense into the shared
+// memory.
 
 #include <troupe/connection.hpp>
 #include <troupe/error.hpp>
@@ -57,35 +58,101 @@ class KilledAtEveryStep : public testing::Test {
   OnOneProcessor pinned_;
 };
 
-// The only sender is killed: what was sent is there in whole, then comes the end.
-TEST_F(KilledAtEveryStep, TheOnlySender) {
-  for (int count = first_step();; count += stride) {
-    auto [reader, writer] = Pipe(Duplex::no);
-    bool more = false;
-    {
-      Stepped sender{[&] {
-        reader.close();
-        writer.send_bytes("hello");
-        Stepped::end_of_steps();
-      }};
-      writer.close();
-      more = step(sender, count);
-      sender.kill(SIGKILL);
+/// With one of three signals; who is stopped is continued.
+class SignalledAtEveryStep : public KilledAtEveryStep, public testing::WithParamInterface<int> {
+ protected:
+  const int its_stride = GetParam() == SIGKILL ? stride : 3 * stride;
+
+  /// Strikes; whether the process lives on.
+  static bool strike(Stepped& process) {
+    if (GetParam() == SIGKILL) {
+      process.kill(SIGKILL);
+    } else {
+      process.release(GetParam());
     }
+    if (GetParam() != SIGSTOP) {
+      EXPECT_EQ(process.wait(), -GetParam());
+      return false;
+    }
+    EXPECT_TRUE(wait_for_state(process.pid(), 'T'));
+    process.kill(SIGCONT);
+    return true;
+  }
+};
+
+// The only sender dies: what was sent is there in whole, then comes the end. One that was stopped has sent it.
+TEST_P(SignalledAtEveryStep, TheOnlySender) {
+  for (int count = first_step();; count += its_stride) {
+    auto [reader, writer] = Pipe(Duplex::no);
+    Stepped sender{[&] {
+      std::signal(SIGTERM, SIG_DFL);
+      reader.close();
+      writer.send_bytes("hello");
+      Stepped::end_of_steps();
+      ::pause();
+    }};
+    writer.close();
+    const bool more = step(sender, count);
+    const bool lives_on = strike(sender);
     std::string got;
     try {
       got = to_text(reader.recv_bytes());
       ASSERT_EQ(got, "hello") << "after " << count << " steps";
+      if (lives_on) sender.kill(SIGKILL);
       reader.recv_bytes();
       FAIL() << "no end after " << count << " steps";
     } catch (const EOFError&) {
     }
-    if (!more) {
+    if (!more || lives_on) {
       EXPECT_EQ(got, "hello");
+    }
+    if (!more) break;
+  }
+}
+
+// A receiver dies; the next process that receives with that end goes on with the next whole
+// message. One that was stopped gets it.
+TEST_P(SignalledAtEveryStep, OneOfSeveralReceivers) {
+  for (int count = first_step();; count += its_stride) {
+    auto [reader, writer] = Pipe(Duplex::no);
+    auto [report, reporter] = Pipe(Duplex::no);
+    writer.send_bytes("first");
+    writer.send_bytes("second");
+    Stepped receiver{[&] {
+      std::signal(SIGTERM, SIG_DFL);
+      const auto message = reader.recv_bytes();
+      Stepped::end_of_steps();
+      reporter.send_bytes(message);
+      ::pause();
+    }};
+    const bool more = step(receiver, count);
+    const bool lives_on = strike(receiver);
+    std::string got;
+    if (lives_on) {
+      // It stops once more at the end of its steps, unless that was where it was stopped.
+      ASSERT_TRUE(comes_true([&] {
+        receiver.kill(SIGCONT);
+        return report.poll(1ms);
+      }));
+      EXPECT_EQ(to_text(report.recv_bytes()), "first");
+      got = to_text(reader.recv_bytes());
+      EXPECT_EQ(got, "second");
+    } else {
+      got = to_text(reader.recv_bytes());
+      ASSERT_TRUE(got == "first" || got == "second") << got;
+      if (got == "first") {
+        EXPECT_EQ(to_text(reader.recv_bytes()), "second");
+      }
+    }
+    if (!more) {
+      EXPECT_EQ(got, "second");
       break;
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(P, SignalledAtEveryStep, testing::Values(SIGKILL, SIGTERM, SIGSTOP),
+                         [](const auto& number) { return signal_name(number.param); });
 
 // A sender is killed while another process still holds the sending end, and the receiver sleeps: what was sent wakes
 // it.
@@ -202,34 +269,6 @@ TEST_F(KilledAtEveryStep, TheOnlyReceiverWhileASenderWaits) {
       static_cast<void>(receiver.wait());
     }
     if (!more) break;
-  }
-}
-
-// A receiver is killed; the next process that receives with that end goes on with the next whole message, or is told
-// that there is none. Nothing is received in parts.
-TEST_F(KilledAtEveryStep, OneOfSeveralReceivers) {
-  for (int count = first_step();; count += stride) {
-    auto [reader, writer] = Pipe(Duplex::no);
-    writer.send_bytes("first");
-    writer.send_bytes("second");
-    bool more = false;
-    {
-      Stepped receiver{[&] {
-        reader.recv_bytes();
-        Stepped::end_of_steps();
-      }};
-      more = step(receiver, count);
-      receiver.kill(SIGKILL);
-    }
-    const std::string got = to_text(reader.recv_bytes());
-    ASSERT_TRUE(got == "first" || got == "second") << got;
-    if (got == "first") {
-      EXPECT_EQ(to_text(reader.recv_bytes()), "second");
-    }
-    if (!more) {
-      EXPECT_EQ(got, "second");
-      break;
-    }
   }
 }
 

@@ -105,6 +105,14 @@ const bool without_processes = add_role("pools without processes", [](int argc, 
   if (::setrlimit(RLIMIT_NPROC, &normal) != 0) return 3;
   Pool pool{2};
   std::printf("%s, then %d\n", failed > 0 ? "failed" : "never failed", pool.apply(square, 7));
+  const rlimit none{1, normal.rlim_max};
+  if (::setrlimit(RLIMIT_NPROC, &none) != 0) return 5;
+  try {
+    Pool{troupe::PoolOptions{.workers = 2, .start_method = troupe::StartMethod::fork, .name = {}}}.terminate();
+    return 6;
+  } catch (const troupe::OSError&) {
+    std::printf("without more, %d\n", pool.apply(square, 8));
+  }
   pool.terminate();
   return 0;
 });
@@ -114,6 +122,7 @@ TEST(PoolLimits, WithoutFreeProcessesAPoolIsAnErrorAndLeavesNothing) {
   Program program{"pools without processes"};
   EXPECT_THAT(program.read_line(), HasSubstr("Resource temporarily unavailable"));
   EXPECT_EQ(program.read_line(), "failed, then 49");
+  EXPECT_EQ(program.read_line(), "without more, 64");
   EXPECT_EQ(program.wait(), 0) << program.errors();
 }
 

@@ -1,5 +1,5 @@
-// Shared memory whose makers and users are killed, and systems that have no more of it: nothing is left in /dev/shm,
-// and nobody's memory is given to somebody else.
+// Shared memory whose makers and users are killed, terminated and stopped, and systems that have no more of it: nothing
+// is left in /dev/shm, and nobody's memory is given to somebody else.
 
 #include <troupe/error.hpp>
 #include <troupe/pool.hpp>
@@ -52,9 +52,33 @@ std::vector<std::string> names_with(const std::string& prefix) {
   return names;
 }
 
+/// Whether no such name is left a moment after the end of its maker.
 bool become_gone(const std::string& prefix) {
-  return comes_true([&] { return names_with(prefix).empty(); });
+#ifdef NDEBUG
+  constexpr auto moment = 1s;
+#else
+  constexpr auto moment = 5s;
+#endif
+  return comes_true([&] { return names_with(prefix).empty(); }, moment);
 }
+
+/// Ends a process, or stops it at first; it then has to go on, which `goes_on` tells. The signal that ended it.
+int strike(pid_t pid, int number, const std::function<bool()>& goes_on) {
+  if (number != SIGSTOP) {
+    ::kill(pid, number);
+    return number;
+  }
+  ::kill(pid, SIGSTOP);
+  EXPECT_TRUE(wait_for_state(pid, 'T'));
+  ::kill(pid, SIGCONT);
+  EXPECT_TRUE(goes_on());
+  ::kill(pid, SIGKILL);
+  return SIGKILL;
+}
+
+class SharedMemorySignals : public testing::TestWithParam<int> {};
+INSTANTIATE_TEST_SUITE_P(P, SharedMemorySignals, testing::Values(SIGKILL, SIGTERM, SIGSTOP),
+                         [](const auto& number) { return signal_name(number.param); });
 
 /// Makes, closes and unlinks blocks for ever; tells each step.
 void churn(const std::string& prefix, const std::function<void()>& tell) {
@@ -76,22 +100,26 @@ void churn(const std::string& prefix, const std::function<void()>& tell) {
   return 0;
 });
 
-// The whole program is killed, at any moment: nothing is left a moment later.
-TEST(SharedMemoryFaults, AKilledProgramLeavesNoNames) {
+// The whole program dies, at any moment: nothing is left a moment later.
+TEST_P(SharedMemorySignals, AProgramThatDiesLeavesNoNames) {
   std::mt19937 random{1};
   for (int round = 0; round < rounds(20); ++round) {
     const std::string prefix = new_prefix();
     Program program{"churn_names", prefix};
     for (int step = 0; step < 5; ++step) ASSERT_EQ(program.read_line(), "step");
     busy_pause(random() % 200'000);
-    ::kill(program.pid(), SIGKILL);
-    EXPECT_EQ(program.wait(), -SIGKILL);
-    EXPECT_TRUE(become_gone(prefix)) << names_with(prefix).front();
+    const int fatal = strike(program.pid(), GetParam(), [&] {
+      for (int step = 0; step < 5; ++step)
+        if (program.read_line() != "step") return false;
+      return true;
+    });
+    EXPECT_EQ(program.wait(), -fatal);
+    EXPECT_TRUE(become_gone(prefix)) << names_with(prefix).size() << " names left";
   }
 }
 
 // So it is with a process of the program, and what others have open stays.
-TEST(SharedMemoryFaults, AKilledProcessLeavesOnlyWhatOthersUse) {
+TEST_P(SharedMemorySignals, AProcessThatDiesLeavesOnlyWhatOthersUse) {
   std::mt19937 random{2};
   for (int round = 0; round < rounds(20); ++round) {
     const std::string prefix = new_prefix();
@@ -101,6 +129,7 @@ TEST(SharedMemoryFaults, AKilledProcessLeavesOnlyWhatOthersUse) {
                       kept.buf()[0] = std::byte{42};
                       churn(names, [&, step = 0]() mutable {
                         if (++step == 5) send_text(line, "going");
+                        if (is_readable(line.get())) send_text(line, receive_text(line));
                       });
                     },
                     std::move(theirs), prefix};
@@ -108,8 +137,12 @@ TEST(SharedMemoryFaults, AKilledProcessLeavesOnlyWhatOthersUse) {
     ASSERT_EQ(receive_text(mine), "going");
     const auto kept = SharedMemory::attach(prefix + "kept");
     busy_pause(random() % 200'000);
-    process.kill();
+    const int fatal = strike(*process.pid(), GetParam(), [&] {
+      send_text(mine, "on?");
+      return receive_text(mine) == "on?";
+    });
     process.join();
+    EXPECT_EQ(process.exitcode(), -fatal);
     EXPECT_TRUE(comes_true([&] { return names_with(prefix).size() == 1; }));
     EXPECT_EQ(names_with(prefix), std::vector{kept.name()});
     EXPECT_EQ(SharedMemory::attach(kept.name()).buf()[0], std::byte{42});
@@ -289,11 +322,12 @@ void make_and_free(const FileDescriptor& line) {
     blocks.emplace_back(static_cast<std::ptrdiff_t>(random() % 200'000));
     if (blocks.size() > 20) blocks.pop_front();
     if (i == 30) send_text(line, "going");
+    if (i % 10 == 0 && is_readable(line.get())) send_text(line, receive_text(line));
   }
 }
 
-// Makers are killed in the middle of it; their memory goes with them.
-TEST(SharedMemoryFaults, KilledMakersOfBlocksDoNoHarm) {
+// Makers die in the middle of it; their memory goes with them.
+TEST_P(SharedMemorySignals, MakersOfBlocksThatDieDoNoHarm) {
   std::mt19937 random{4};
   SharedBlock mine_all_along{100'000};
   std::fill_n(mine_all_along.data(), mine_all_along.size_bytes(), std::byte{77});
@@ -303,8 +337,12 @@ TEST(SharedMemoryFaults, KilledMakersOfBlocksDoNoHarm) {
     process.start();
     ASSERT_EQ(receive_text(mine), "going");
     busy_pause(random() % 200'000);
-    process.kill();
+    const int fatal = strike(*process.pid(), GetParam(), [&] {
+      send_text(mine, "on?");
+      return receive_text(mine) == "on?";
+    });
     process.join();
+    EXPECT_EQ(process.exitcode(), -fatal);
   }
   EXPECT_TRUE(holds(mine_all_along, 77));
   const SharedBlock works{100'000};
