@@ -276,7 +276,7 @@ TEST(Process, IsReachedThroughRefs) {
   EXPECT_EQ(refs.at(0).exitcode(), 0);
 }
 
-// Handing over 100 MB costs a copy, not a limit.
+// Handing over 16 MB costs a copy, not a limit.
 TEST_P(ProcessEveryMethod, TakesLargeArguments) {
   auto [mine, theirs] = make_line();
   std::vector<double> numbers(2'000'000, 0.5);

@@ -336,9 +336,9 @@ TEST(PoolFaults, AWorkerThatNeverGetsReadyIsAnErrorNotALoop) {
 
 // --- The parent is killed ---
 
-class ParentDeath : public testing::TestWithParam<troupe::StartMethod> {};
+class PoolParentDeath : public testing::TestWithParam<troupe::StartMethod> {};
 
-TEST_P(ParentDeath, TakesBusyAndStoppedWorkersAlongWithinASecond) {
+TEST_P(PoolParentDeath, TakesBusyAndStoppedWorkersAlongWithinASecond) {
   struct Shared {
     std::atomic<int> ready{0};
     pid_t pids[3];
@@ -378,7 +378,7 @@ TEST_P(ParentDeath, TakesBusyAndStoppedWorkersAlongWithinASecond) {
   ::munmap(shared, sizeof(Shared));
 }
 
-INSTANTIATE_TEST_SUITE_P(StartMethods, ParentDeath,
+INSTANTIATE_TEST_SUITE_P(StartMethods, PoolParentDeath,
                          testing::Values(troupe::StartMethod::fork, troupe::StartMethod::forkserver,
                                          troupe::StartMethod::spawn),
                          [](const auto& method) { return std::string(troupe::to_string(method.param)); });
