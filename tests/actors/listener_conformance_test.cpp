@@ -52,6 +52,24 @@ TEST(TestListener, test_multiple_bind) {
   }
 }
 
+// Rule: a TCP address can be listened at again at once, though connections from before linger in the kernel.
+TEST(TestListener, rule_reuse_of_addresses) {
+  Listener first{{.family = Family::af_inet}};
+  const Address address = first.address();
+  {
+    Connection client = Client(address);
+    first.accept().close();  // who closes first has the lingering end
+    EXPECT_THROW(client.recv<int>(), EOFError);
+  }
+  first.close();
+  Listener second{address, {.family = Family::af_inet}};
+  EXPECT_EQ(second.address(), address);
+  Connection client = Client(address);
+  Connection accepted = second.accept();
+  client.send(1729);
+  EXPECT_EQ(accepted.recv<int>(), 1729);
+}
+
 void check_listener(Listener listener) {
   const Address address = listener.address();
   {

@@ -56,18 +56,34 @@ TEST_P(TestProcess, test_current) {
   EXPECT_EQ(current.exitcode(), std::nullopt);
 }
 
-// The program that children execute can be set from text, bytes or a path.
+void tell_program(const FileDescriptor& line) { send_text(line, std::filesystem::read_symlink("/proc/self/exe")); }
+
+// The program that spawned children execute can be set from text, bytes or a path.
 TEST_P(TestProcess, test_set_executable) {
-  const std::filesystem::path path = std::filesystem::read_symlink("/proc/self/exe");
-  const std::string bytes = path.native();
-  for (const std::filesystem::path& executable :
-       {std::filesystem::path(path.c_str()), std::filesystem::path(bytes), path}) {
-    set_executable(executable);
-    Process process;
+  const std::filesystem::path original = std::filesystem::read_symlink("/proc/self/exe");
+  const std::string bytes = original.native() + "-bytes";
+  const std::string text = original.native() + "-text";
+  const std::filesystem::path path = original.native() + "-path";
+  const auto expect_runs = [&](const std::filesystem::path& executable) {
+    std::filesystem::remove(executable);
+    std::filesystem::create_hard_link(original, executable);
+    Process empty;
+    empty.start();
+    empty.join();
+    EXPECT_EQ(empty.exitcode(), 0);
+    auto [mine, theirs] = make_line();
+    Process process{tell_program, std::move(theirs)};
     process.start();
+    EXPECT_EQ(receive_text(mine), GetParam() == StartMethod::spawn ? executable : original);
     process.join();
-    EXPECT_EQ(process.exitcode(), 0);
-  }
+    std::filesystem::remove(executable);
+  };
+  set_executable(text.c_str());
+  expect_runs(text);
+  set_executable(bytes);
+  expect_runs(bytes);
+  set_executable(path);
+  expect_runs(path);
   set_executable("");
 }
 

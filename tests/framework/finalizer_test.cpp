@@ -1,13 +1,16 @@
 // CPython's _TestFinalize, and what else finalizers promise.
 
+#include <troupe/context.hpp>
 #include <troupe/error.hpp>
 #include <troupe/finalizer.hpp>
+#include <troupe/process.hpp>
 #include <troupe/runtime.hpp>
 
 #include "../support/processes.hpp"
 
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <cstdio>
 #include <functional>
 #include <optional>
@@ -36,8 +39,7 @@ void leave_behind(const std::string& what, std::optional<int> priority) {
   kept->emplace_back(say(what), priority);
 }
 
-int finalize(int argc, char** argv, const std::string&) {
-  const Runtime runtime{argc, argv};
+void leave_finalizers() {
   { const Finalizer a{say("a")}; }
   {
     Finalizer b{say("b")};
@@ -51,13 +53,67 @@ int finalize(int argc, char** argv, const std::string&) {
   leave_behind("d03", 0);
   Finalizer::at_exit(say("e"), -10);
   Finalizer::at_exit(say("STOP"), -100);
-  return 0;
+}
+const std::string finalizers_left = "a\nb\nd10\nd03\nd02\nd01\ne\nSTOP\n";
+
+// `argument`: the start method of the process that leaves them; none, the main process.
+int finalize(int argc, char** argv, const std::string& argument) {
+  const Runtime runtime{argc, argv};
+  if (argument.empty()) {
+    leave_finalizers();
+    return 0;
+  }
+  Process process = get_context(argument).process(leave_finalizers);
+  process.start();
+  process.join();
+  return process.exitcode().value();
 }
 const bool finalize_added = test::add_role("finalize", finalize);
 
 TEST(TestFinalize, test_finalize) {
-  Program program{"finalize"};
-  EXPECT_EQ(program.read_rest(), "a\nb\nd10\nd03\nd02\nd01\ne\nSTOP\n");
+  for (const char* process : {"", "fork", "forkserver", "spawn"}) {
+    Program program{"finalize", process};
+    EXPECT_EQ(program.read_rest(), finalizers_left) << process;
+    EXPECT_EQ(program.wait(), 0);
+  }
+}
+
+void end_when_told() {
+  std::signal(SIGTERM, [](int) {
+    static_cast<void>(!::write(STDOUT_FILENO, "daemon\n", 7));
+    ::_exit(0);
+  });
+}
+
+int end_in_order(int argc, char** argv, const std::string&) {
+  const Runtime runtime{argc, argv};
+  auto [watching, watched] = test::make_line();
+  auto [ready, made] = test::make_line();
+  Process daemon{ProcessOptions{.daemon = true},
+                 [](const FileDescriptor&, const FileDescriptor& line) {
+                   end_when_told();
+                   test::send_text(line, "ready");
+                   for (;;) ::pause();
+                 },
+                 std::move(watched), std::move(made)};
+  daemon.start();
+  if (test::receive_text(ready) != "ready") return 1;
+  Process child{[](const FileDescriptor& line) {
+                  if (test::receive_text(line) == "end of line") say("child")();
+                },
+                std::move(watching)};
+  child.start();
+  Finalizer::at_exit(say("finalizer -1"), -1);
+  Finalizer::at_exit(say("finalizer 0"), 0);
+  return 0;
+}
+const bool end_in_order_added = test::add_role("end_in_order", end_in_order);
+
+// Rule: at the normal end come finalizers from 0 on, daemons are told, other children are joined, then the rest. The
+// child here ends because the daemon has.
+TEST(TestFinalize, rule_order_at_exit) {
+  Program program{"end_in_order"};
+  EXPECT_EQ(program.read_rest(), "finalizer 0\ndaemon\nchild\nfinalizer -1\n");
   EXPECT_EQ(program.wait(), 0);
 }
 

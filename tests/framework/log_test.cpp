@@ -84,6 +84,21 @@ TEST_P(TestLogging, LinesCarryLevelAndProcess) {
             "[ERROR/Scribe] from below\n");
 }
 
+// Rule: what the logger writes is no concern of the root logger, which neither writes it again nor keeps it back.
+TEST(Logger, DoesNotPropagate) {
+  const Redirected errors{STDERR_FILENO};
+  const int before = root_logger().level();
+  for (const int level : {log_level::debug, log_level::critical}) {
+    root_logger().set_level(level);
+    get_logger().set_level(log_level::error);
+    get_logger().error("at {}", level);
+    get_logger().warning("below");
+  }
+  root_logger().set_level(before);
+  get_logger().set_level(log_level::notset);
+  EXPECT_EQ(errors.text(), "[ERROR/MainProcess] at 10\n[ERROR/MainProcess] at 50\n");
+}
+
 // A process forked while another thread is writing can log: no lock is inherited as held.
 TEST(Logger, WorksInProcessesForkedWhileOthersLog) {
   if (sanitized) GTEST_SKIP() << "a sanitizer's allocator may be locked when this process is copied";
