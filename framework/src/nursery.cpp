@@ -11,6 +11,7 @@
 #include "nursery_child.hpp"
 #include "nursery_names.hpp"
 #include "nursery_store.hpp"
+#include "process_watch.hpp"
 
 #include <capnp/message.h>
 #include <capnp/serialize.h>
@@ -28,7 +29,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -36,7 +36,7 @@ namespace troupe {
 
 namespace {
 
-/// How often holders are looked at that could not be watched.
+/// How often processes are looked at that could not be watched.
 constexpr int look_again_milliseconds = 100;
 
 // Of the descriptors that this process may have, what nobody holds gets a quarter at most.
@@ -63,12 +63,12 @@ class Nursery {
     std::array<epoll_event, 64> events{};
     for (;;) {
       const bool has_more = wants_spare_ || !unanswered_.empty() || names_.has_unsettled();
-      const int milliseconds = has_more ? 0 : unwatched_.empty() ? -1 : look_again_milliseconds;
+      const int milliseconds = has_more ? 0 : holders_.is_complete() ? -1 : look_again_milliseconds;
       const int count = ::epoll_wait(epoll_.get(), events.data(), events.size(), milliseconds);
       if (count == 0) {
         answer_misses();
         names_.settle();
-        watch_again();
+        holders_.look_again();
         if (wants_spare_) make_spare();
       }
       for (int i = 0; i < count; ++i) {
@@ -80,8 +80,8 @@ class Nursery {
           end_spare();
         } else if (connections_.contains(number)) {
           serve(number);
-        } else if (holders_.contains(number)) {
-          holder_ended(number);
+        } else {
+          holders_.serve(number);
         }
       }
     }
@@ -97,10 +97,6 @@ class Nursery {
     int connection = -1;
     Ticket ticket = 0;
     pid_t holder = 0;  // 0: to withdraw it
-  };
-  struct Holder {
-    pid_t pid = 0;
-    FileDescriptor pidfd;
   };
   struct Spare {
     Child process;
@@ -164,7 +160,7 @@ class Nursery {
       case wire::NurseryRequest::PRELOAD: return preload(connection, request.getPreload());
       case wire::NurseryRequest::HOLD:
         store_.hold(request.getHold(), complete(datagram), datagram.sender_pid);
-        return watch_holder(datagram.sender_pid);
+        return holders_.watch(datagram.sender_pid);
       case wire::NurseryRequest::TAKE_HOLD:
         return give({.connection = connection, .ticket = request.getTakeHold(), .holder = datagram.sender_pid}, true);
       case wire::NurseryRequest::LET_GO: return store_.let_go(request.getLetGo(), datagram.sender_pid);
@@ -192,7 +188,7 @@ class Nursery {
     } else {
       names_.note(name, note.getInode(), note.getWhat(), sender, datagram.sender);
     }
-    watch_holder(sender);
+    holders_.watch(sender);
   }
 
   // What processes said about names before they ended.
@@ -220,38 +216,6 @@ class Nursery {
     return std::move(datagram.descriptors);
   }
 
-  void watch_holder(pid_t holder) {
-    if (!holder_pids_.insert(holder).second) return;
-    FileDescriptor pidfd{open_pidfd(holder)};
-    if (!pidfd && errno == ESRCH) return forget_holder(holder);  // it has ended
-    if (!pidfd) {
-      unwatched_.push_back(holder);  // too many files are open: looked at again
-      return;
-    }
-    watch(pidfd.get());
-    const int number = pidfd.get();
-    holders_.emplace(number, Holder{.pid = holder, .pidfd = std::move(pidfd)});
-  }
-
-  void watch_again() {
-    for (const pid_t holder : std::exchange(unwatched_, {})) {
-      holder_pids_.erase(holder);
-      watch_holder(holder);
-    }
-  }
-
-  void holder_ended(int number) {
-    const Holder holder = std::move(holders_.extract(number).mapped());
-    unwatch(number);
-    forget_holder(holder.pid);
-  }
-
-  void forget_holder(pid_t holder) {
-    holder_pids_.erase(holder);
-    store_.holder_ended(holder);
-    names_.holder_ended(holder);
-  }
-
   // Answers with what the ticket names. If there is nothing, that may be on its way on another connection, sent before
   // the ticket was told: so a miss `may_wait` until all that was sent has been read.
   void give(const Wanted& wanted, bool may_wait) {
@@ -267,7 +231,7 @@ class Nursery {
       return reply_failure(wanted.connection, EMFILE, "finding what its ticket names: the nursery had too many files open");
     if (numbers.empty() && may_wait) return unanswered_.push_back(wanted);
     if (numbers.empty()) return reply_failure(wanted.connection, ENOENT, "finding what its ticket names");
-    if (wanted.holder != 0) watch_holder(wanted.holder);
+    if (wanted.holder != 0) holders_.watch(wanted.holder);
     capnp::MallocMessageBuilder message{16};
     message.initRoot<wire::NurseryReply>().setPid(0);
     reply(wanted.connection, message, numbers);
@@ -466,9 +430,10 @@ class Nursery {
   NurseryNames names_;
   bool is_ending_ = false;
   std::vector<Wanted> unanswered_;
-  std::unordered_map<int, Holder> holders_;  // processes that hold something, by number of the pidfd
-  std::unordered_set<pid_t> holder_pids_;
-  std::vector<pid_t> unwatched_;  // holders that there was no descriptor left for
+  ProcessWatch holders_{epoll_.get(), [this](pid_t ended) {
+                          store_.holder_ended(ended);
+                          names_.holder_ended(ended);
+                        }};
   std::optional<Spare> spare_;
   bool wants_spare_ = false;
 };
