@@ -6,9 +6,11 @@
 #include "support/sync_flavours.hpp"
 
 #include <chrono>
+#include <csignal>
 #include <functional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -271,13 +273,10 @@ TROUPE_TEST_BOTH_FLAVOURS(TestBarrier, test_single_thread)
 
 template <class F>
 void pass_many(const Court<F>& court) {
-  for (int i = 0; i < 20; ++i) {
-    court.barrier.wait();
-    std::this_thread::sleep_for(std::chrono::microseconds{100});
-  }
+  for (int i = 0; i < 1000; ++i) court.barrier.wait();
 }
 
-// The original's test_thousand, with fewer rounds: many in a row.
+// A thousand in a row.
 template <class F>
 void test_thousand() {
   const Court<F> court;
@@ -285,6 +284,49 @@ void test_thousand() {
   EXPECT_FALSE(court.barrier.broken());
 }
 TROUPE_TEST_BOTH_FLAVOURS(TestBarrier, test_thousand)
+
+template <class F>
+void tell_index(const Court<F>& court, const typename F::template Queue<std::pair<int, int>>& indices, int number) {
+  indices.put({number, court.barrier.wait()});
+}
+
+// Rule: the index is the order of arrival.
+template <class F>
+void rule_index() {
+  const Court<F> court;
+  const typename F::template Queue<std::pair<int, int>> indices;
+  std::vector<typename F::Process> others;
+  for (int i = 0; i < parties - 1; ++i) {
+    others.push_back(start<F>(&tell_index<F>, court, indices, i));
+    const auto end = std::chrono::steady_clock::now() + patience;
+    while (court.barrier.n_waiting() != i + 1 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    ASSERT_EQ(court.barrier.n_waiting(), i + 1);
+  }
+  EXPECT_EQ(court.barrier.wait(), parties - 1);
+  expect_all_end(others);
+  for (int i = 0; i < parties - 1; ++i) {
+    const auto [number, index] = indices.get(true, patience);
+    EXPECT_EQ(index, number);
+  }
+}
+TROUPE_TEST_BOTH_FLAVOURS(TestBarrier, rule_index)
+
+// Rule: nobody waits while the barrier drains, here of one who was stopped in it.
+TEST_P(TestBarrier, rule_nobody_waits_while_it_drains) {
+  const troupe::Barrier barrier{2, patience};
+  const auto waiter = start<Processes>([](const troupe::Barrier& its) { its.wait(); }, barrier);
+  const auto end = std::chrono::steady_clock::now() + patience;
+  while (barrier.n_waiting() != 1 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+  ::kill(*waiter.pid(), SIGSTOP);
+  ASSERT_TRUE(wait_for_state(*waiter.pid(), 'T'));
+  EXPECT_EQ(barrier.n_waiting(), 1);
+  EXPECT_EQ(barrier.wait(), 1);
+  EXPECT_EQ(barrier.n_waiting(), 0);
+  EXPECT_FALSE(barrier.broken());
+  ::kill(*waiter.pid(), SIGCONT);
+  EXPECT_TRUE(waiter.join(patience));
+  EXPECT_EQ(waiter.exitcode(), 0);
+}
 
 struct FailingAction {
   void operator()() const { throw troupe::KeyError("no such key"); }

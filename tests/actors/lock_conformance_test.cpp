@@ -223,7 +223,7 @@ void wait_once(const typename F::Event& event, const typename F::Semaphore& begu
   ended.release();
 }
 
-// Rule: who waits goes on although the flag is cleared as soon as it was set; wait returns it as read after waking.
+// Rule: who waits goes on although the flag is cleared as soon as it was set.
 template <class F>
 void rule_set_and_cleared() {
   const typename F::Event event;
@@ -242,6 +242,29 @@ void rule_set_and_cleared() {
   expect_all_end(all);
 }
 TROUPE_TEST_BOTH_FLAVOURS(TestEvent, rule_set_and_cleared)
+
+// Rule: wait returns the flag as read again after waking.
+TEST_P(TestEvent, rule_wait_returns_the_flag_after_waking) {
+  for (const bool cleared : {true, false}) {
+    const troupe::Event event;
+    auto [mine, theirs] = make_line();
+    const auto waiter = start<Processes>(
+        [](const troupe::Event& its, const troupe::FileDescriptor& line) {
+          send_text(line, "waits");
+          send_text(line, its.wait() ? "set" : "not set");
+        },
+        event, std::move(theirs));
+    EXPECT_EQ(receive_text(mine), "waits");
+    ASSERT_TRUE(wait_for_state(*waiter.pid(), 'S'));
+    ::kill(*waiter.pid(), SIGSTOP);
+    ASSERT_TRUE(wait_for_state(*waiter.pid(), 'T'));
+    event.set();
+    if (cleared) event.clear();
+    ::kill(*waiter.pid(), SIGCONT);
+    EXPECT_EQ(receive_text(mine), cleared ? "not set" : "set");
+    EXPECT_TRUE(waiter.join(patience));
+  }
+}
 
 TROUPE_TEST_EVERY_METHOD(TestLock);
 TROUPE_TEST_EVERY_METHOD(TestSemaphore);

@@ -1,9 +1,12 @@
 // Process classes with members and a run() of their own, and the cases of CPython's _TestSubclassingProcess,
 // TestStdinBadfiledescriptor, TestForkAwareThreadLock and TestCloseFds under their names.
 
+#include <troupe/connection.hpp>
 #include <troupe/context.hpp>
 #include <troupe/error.hpp>
+#include <troupe/pipe.hpp>
 #include <troupe/process.hpp>
+#include <troupe/queue.hpp>
 #include <troupe/runtime.hpp>
 
 #include "support/processes.hpp"
@@ -17,9 +20,11 @@
 #include <cstdlib>
 #include <fcntl.h>
 #include <poll.h>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <sys/socket.h>
+#include <tuple>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -36,27 +41,31 @@ class EveryMethod : public testing::TestWithParam<StartMethod> {
   void TearDown() override { set_start_method(std::nullopt, true); }
 };
 
-/// Answers every message in capitals until there is an empty one.
+/// Answers every message in capitals until there is none.
 class UpperCaser : public ProcessType<UpperCaser> {
  public:
-  UpperCaser() { std::tie(parent_end_, child_end_) = make_line(); }
+  UpperCaser() { std::tie(parent_end_, child_end_) = Pipe(); }
 
   void run() override {
-    parent_end_.reset();
-    for (std::string text = receive_text(child_end_); text != "none"; text = receive_text(child_end_)) {
-      std::ranges::transform(text, text.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
-      send_text(child_end_, text);
+    parent_end_.close();
+    while (auto text = child_end_.recv<std::optional<std::string>>()) {
+      std::ranges::transform(*text, text->begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+      child_end_.send(*text);
     }
   }
   std::string submit(const std::string& text) {
-    send_text(parent_end_, text);
-    return receive_text(parent_end_);
+    parent_end_.send(std::optional(text));
+    return parent_end_.recv<std::string>();
   }
-  void stop() { send_text(parent_end_, "none"); }
+  void stop() {
+    parent_end_.send(std::optional<std::string>{});
+    parent_end_.close();
+    child_end_.close();
+  }
 
  private:
-  FileDescriptor parent_end_;
-  FileDescriptor child_end_;
+  Connection parent_end_;
+  Connection child_end_;
   TROUPE_FIELDS(parent_end_, child_end_)
 };
 
@@ -94,25 +103,30 @@ TEST_P(TestSubclassingProcess, test_stderr_flush) {
   EXPECT_EQ(text, "Process Careless:\nstd::domain_error: 1 / 0\n");
 }
 
-void receive_one(const FileDescriptor& line) {
-  if (receive_text(line, std::chrono::milliseconds{0}) != "timeout") throw std::logic_error("the line is not empty");
+void get_one(const Queue<int>& queue) {
+  try {
+    queue.get(false);
+  } catch (const Empty&) {
+    return;
+  }
+  throw std::logic_error("the queue is not empty");
 }
 
 using TestStdinBadfiledescriptor = EveryMethod;
 
-// A child makes a line and a grandchild that looks into it; nothing hangs. Standard input is the null device.
+// A child makes a queue and a daemonic grandchild that looks into it; nothing hangs. Standard input is the null device.
 TEST_P(TestStdinBadfiledescriptor, test_queue_in_process) {
   Process process{[] {
     char byte = 0;
     if (::read(STDIN_FILENO, &byte, 1) != 0) throw std::logic_error("standard input is not empty");
-    auto [mine, theirs] = make_line();
-    Process grandchild{receive_one, std::move(theirs)};
+    const Queue<int> queue;
+    Process grandchild{ProcessOptions{.daemon = true}, get_one, queue};
     grandchild.start();
     grandchild.join();
     std::exit(*grandchild.exitcode());
   }};
   process.start();
-  process.join();
+  EXPECT_TRUE(process.join(patience));
   EXPECT_EQ(process.exitcode(), 0);
 }
 
