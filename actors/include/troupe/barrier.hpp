@@ -109,9 +109,11 @@ class Barrier {
   /// Breaks it for those who wait, and who will, until it is reset.
   void abort() const;
 
+  /// How many have to wait for all to go on.
   int parties() const;
   /// How many wait at this moment; those who may go on do not count.
   int n_waiting() const;
+  /// Whether waits fail until it is reset.
   bool broken() const;
 
   /// Whether both name the same barrier.

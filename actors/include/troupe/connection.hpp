@@ -98,6 +98,7 @@ class Connection {
   bool poll(std::chrono::duration<Rep, Period> timeout) {
     return poll_until(deadline_after(timeout));
   }
+  /// The same with a moment as the bound. Blocks: until then.
   bool poll_until(Deadline deadline);
 
   /// Sends a descriptor, which stays with the sender; the other side gets a copy. Blocks: as send.

@@ -43,11 +43,13 @@ class Context {
   Process process(F&& callable, Args&&... arguments) const {
     return process(ProcessOptions{}, std::forward<F>(callable), std::forward<Args>(arguments)...);
   }
+  /// The same with options, of which the start method is overridden unless this is the default context.
   template <class... Args>
   Process process(ProcessOptions options, Args&&... target) const {
     if (method_) options.start_method = method_;
     return Process(std::move(options), std::forward<Args>(target)...);
   }
+  /// One without a target.
   Process process() const { return process(ProcessOptions{}); }
 
   friend bool operator==(const Context&, const Context&) = default;

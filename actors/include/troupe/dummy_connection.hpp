@@ -131,17 +131,24 @@ class Connection {
   std::vector<std::byte> recv_bytes(std::optional<std::ptrdiff_t> max_bytes = std::nullopt);
   std::size_t recv_bytes_into(std::span<std::byte> buffer, std::ptrdiff_t offset = 0);
 
+  /// Whether something can be received, the end of the messages included. Takes nothing. Never blocks.
+  /// Errors of all polls: OSError after close, or if it cannot be read.
   bool poll() { return poll_until(Deadline::min()); }
+  /// The same with a wait of at most `timeout`; a negative one acts as zero. Blocks.
   template <class Rep, class Period>
   bool poll(std::chrono::duration<Rep, Period> timeout) {
     return poll_until(deadline_after(timeout));
   }
+  /// The same with a moment as the bound. Blocks.
   bool poll_until(Deadline deadline);
 
+  /// What this end is for; as it was made, also when the other side is closed. Errors: OSError after close.
   bool readable() const;
   bool writable() const;
   bool closed() const noexcept { return closed_; }
+  /// Closes this end. Again: nothing.
   void close() noexcept;
+  /// Another object for the same end. Errors: OSError after close.
   Connection copy() const;
 
  private:

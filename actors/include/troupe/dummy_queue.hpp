@@ -31,24 +31,29 @@ class JoinableQueue {
 
   /// Blocks: while the queue is full, if it is to `block`. Errors: Full if it is not; ValueError after close.
   void put(T item, bool block = true) const { put_until(std::move(item), block ? no_deadline : Deadline::min()); }
+  /// The same, Full when there was no room for `timeout`; a negative one is zero.
   template <class Rep, class Period>
   void put(T item, bool block, std::chrono::duration<Rep, Period> timeout) const {
     put_until(std::move(item), block ? deadline_after(timeout) : Deadline::min());
   }
+  /// put without blocking.
   void put_nowait(T item) const { put(std::move(item), false); }
   /// False instead of Full.
   [[nodiscard]] bool try_put(T item) const { return append(std::move(item), Deadline::min()); }
 
   /// Blocks: while there is no item, if it is to `block`. Errors: Empty if it is not; ValueError after close.
   T get(bool block = true) const { return get_until(block ? no_deadline : Deadline::min()); }
+  /// The same, Empty when there was none for `timeout`; a negative one is zero.
   template <class Rep, class Period>
   T get(bool block, std::chrono::duration<Rep, Period> timeout) const {
     return get_until(block ? deadline_after(timeout) : Deadline::min());
   }
+  /// get without blocking.
   T get_nowait() const { return get(false); }
   /// Nothing instead of Empty.
   std::optional<T> try_get() const { return take(Deadline::min()); }
 
+  /// How many items wait; others may put and get meanwhile.
   std::size_t qsize() const {
     const std::lock_guard lock{state_->mutex};
     return state_->items.size();

@@ -17,36 +17,37 @@
 
 namespace troupe::dummy {
 
-/// Misuse is a RuntimeError.
+/// Misuse is a RuntimeError. Thread: any.
 class Lock : public troupe::Lock {
  public:
   Lock() : troupe::Lock(CellHandle::make_local(CellKind::lock)) {}
 };
 
-/// Misuse is a RuntimeError.
+/// Misuse is a RuntimeError. Thread: any.
 class RLock : public troupe::RLock {
  public:
   RLock() : troupe::RLock(CellHandle::make_local(CellKind::recursive_lock)) {}
 };
 
-/// A negative value is a ValueError.
+/// A negative value is a ValueError. Thread: any.
 class Semaphore : public troupe::Semaphore {
  public:
   explicit Semaphore(int value = 1) : troupe::Semaphore(value, {}, Bound::none, Among::threads) {}
 };
 
-/// A negative value is a ValueError.
+/// A negative value is a ValueError. Thread: any.
 class BoundedSemaphore : public troupe::BoundedSemaphore {
  public:
   explicit BoundedSemaphore(int value = 1) : troupe::BoundedSemaphore(value, {}, Among::threads) {}
 };
 
+/// See troupe::Event. Thread: any.
 class Event : public troupe::Event {
  public:
   Event() : troupe::Event(CellHandle::make_local(CellKind::event)) {}
 };
 
-/// Misuse is a RuntimeError.
+/// Misuse is a RuntimeError. Thread: any.
 class Condition : public troupe::Condition {
  public:
   explicit Condition(ConditionOptions options = {}) : Condition(RLock{}, options) {}
@@ -54,6 +55,7 @@ class Condition : public troupe::Condition {
   explicit Condition(RLock lock, ConditionOptions options = {}) : troupe::Condition(std::move(lock), options) {}
 };
 
+/// See troupe::Barrier. Thread: any.
 class Barrier : public troupe::Barrier {
  public:
   explicit Barrier(int parties) : troupe::Barrier(parties, nullptr, std::nullopt, Among::threads) {}

@@ -19,9 +19,11 @@ class Event {
   /// Errors: AssertionError without a Runtime, OSError without memory.
   Event() : cell_(CellHandle::make(CellKind::event)) {}
 
+  /// Whether the flag is set, at some moment during the call. Never blocks.
   bool is_set() const { return cell().is_set(); }
   /// Sets the flag and wakes all who wait. Never blocks.
   void set() const { cell().set(); }
+  /// Takes the flag back; who was woken by set goes on all the same. Never blocks.
   void clear() const { cell().clear(); }
   /// Waits until the flag is set; true at once if it is. Returns the flag as read again after waking: false if it was
   /// cleared as soon as it was set. Blocks.

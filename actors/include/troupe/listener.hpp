@@ -71,6 +71,7 @@ class Listener {
   Connection accept(std::chrono::duration<Rep, Period> timeout) {
     return accept_until(deadline_after(timeout));
   }
+  /// The same with a moment as the bound.
   Connection accept_until(Deadline deadline);
 
   /// Where it listens, the port known. Errors: OSError after close.

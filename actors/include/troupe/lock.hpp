@@ -43,8 +43,9 @@ class AnyLock {
   /// Takes the lock. Blocks: until it is free.
   /// Errors of everything that takes it: AbandonedError as said in the options; it is not held then.
   void lock() const { take(no_deadline); }
+  /// Takes the lock if it is free; whether it has. Never blocks.
   bool try_lock() const { return take(at_once); }
-  /// Waits for at most `timeout`; a negative one is zero.
+  /// The same, waiting for at most `timeout`; a negative one is zero. Blocks.
   template <class Rep, class Period>
   bool try_lock_for(std::chrono::duration<Rep, Period> timeout) const {
     return take(deadline_after(timeout));

@@ -44,6 +44,7 @@ class Progress {
   /// How often the line is drawn at most.
   static constexpr std::chrono::milliseconds interval{100};
 
+  /// Writes nothing yet.
   explicit Progress(std::string title, ProgressOptions options = {});
 
   /// Whether standard error is a terminal that can show it.

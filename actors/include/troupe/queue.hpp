@@ -61,8 +61,9 @@ class Queue {
   void put(const T& item, bool block, std::chrono::duration<Rep, Period> timeout) const {
     put_until(item, block ? deadline_after(timeout) : Deadline::min());
   }
+  /// put without blocking. Errors: Full as well.
   void put_nowait(const T& item) const { put(item, false); }
-  /// False instead of Full.
+  /// The same, with false instead of Full.
   [[nodiscard]] bool try_put(const T& item) const { return append(item, Deadline::min()); }
 
   /// Takes the oldest item. Blocks: while there is none, if it is to `block`.
@@ -73,12 +74,14 @@ class Queue {
   T get(bool block, std::chrono::duration<Rep, Period> timeout) const {
     return get_until(block ? deadline_after(timeout) : Deadline::min());
   }
+  /// get without blocking. Errors: Empty as well.
   T get_nowait() const { return get(false); }
-  /// Nothing instead of Empty.
+  /// The same, with nothing instead of Empty.
   std::optional<T> try_get() const { return take(Deadline::min()); }
 
   /// How many items wait; others may put and get meanwhile.
   std::size_t qsize() const { return queue_.size(); }
+  /// Whether no item waits, and whether as many wait as may; just as momentary.
   bool empty() const { return queue_.is_empty(); }
   bool full() const { return queue_.is_full(); }
 
@@ -160,11 +163,14 @@ struct JoinableQueueOptions {
 template <class T = Dynamic>
 class JoinableQueue : public Queue<T> {
  public:
+  /// As Queue's. Errors: as Queue's.
   explicit JoinableQueue(std::ptrdiff_t maxsize = 0, JoinableQueueOptions options = {})
       : Queue<T>(maxsize, options.lease ? detail::QueueKind::leasing : detail::QueueKind::joinable) {}
 
   /// As get, and says how often the item was given to somebody; more than once only with leases.
+  /// Blocks. Errors: as get.
   Delivery<T> get_delivery() const { return this->delivery_until(no_deadline); }
+  /// The same for at most `timeout`. Errors: Empty as well.
   template <class Rep, class Period>
   Delivery<T> get_delivery(std::chrono::duration<Rep, Period> timeout) const {
     return this->delivery_until(deadline_after(timeout));
@@ -194,28 +200,31 @@ class SimpleQueue {
   /// Errors: AssertionError without a Runtime, OSError without memory.
   SimpleQueue() : queue_(0, detail::QueueKind::simple) {}
 
-  /// Errors: OSError after close, and without memory; what the codec throws.
+  /// Appends an item, and returns when it is in. Errors: OSError after close, and without memory; what the codec
+  /// throws, and nothing is put then.
   void put(const T& item) const {
     queue_.require_open();
     detail::QueueMessage message;
     encode(item, message.value());
     static_cast<void>(queue_.put(message, no_deadline));
   }
-  /// Blocks: while there is none. Errors: OSError after close; CodecError when the item is no T.
+  /// Takes the oldest item. Blocks: while there is none. Errors: OSError after close; CodecError when the item is no T.
   T get() const {
     queue_.require_open();
     detail::ReceivedMessage message;
     static_cast<void>(queue_.get(message, no_deadline));
     return decode<T>(message.value());
   }
-  /// Errors: OSError after close.
+  /// Whether no item waits; others may put and get meanwhile. Errors: OSError after close.
   bool empty() const {
     queue_.require_open();
     return queue_.is_empty();
   }
   /// See Queue.
   const detail::QueueHandle& wait_source() const noexcept { return queue_; }
+  /// This process will neither put nor get any more, with this copy or another. Again: nothing.
   void close() const { queue_.close(); }
+  /// Whether close was called in this process.
   bool closed() const noexcept { return queue_.is_closed(); }
 
  private:

@@ -35,6 +35,7 @@ class Semaphore {
   explicit Semaphore(int value = 1, SemaphoreOptions options = {});
 
   /// Takes a permit and returns true; false if it is not to `block` and there is none.
+  /// Blocks: while there is none, if it is to.
   /// Errors of everything that takes one: Full when a robust semaphore has `max_holders` holders.
   bool acquire(bool block = true) const { return take(block ? no_deadline : at_once); }
   /// The same with a bound for how long it may block, a negative one is zero; without blocking it does not matter.
@@ -47,7 +48,8 @@ class Semaphore {
   /// How many permits are free, at some moment during the call.
   int get_value() const;
 
-  /// The same under the names that std::lock_guard and std::unique_lock use.
+  /// The same under the names that std::lock_guard and std::unique_lock use. lock blocks until there is a permit,
+  /// try_lock never, try_lock_for for at most `timeout`; both tell whether they have one.
   void lock() const { take(no_deadline); }
   bool try_lock() const { return take(at_once); }
   template <class Rep, class Period>

@@ -112,16 +112,18 @@ class TaskCalls {
     return submit_map<false>(std::forward<F>(callable), std::forward<Range>(input), chunksize);
   }
 
-  /// map for callables of several parameters: every item is a tuple or pair of arguments.
+  /// map for callables of several parameters: every item is a tuple or pair of arguments. Blocks. Errors: as map.
   template <class F, std::ranges::input_range Range>
   auto starmap(F&& callable, Range&& input, std::optional<std::size_t> chunksize = {}) const {
     Callbacks::require_none();
     return starmap_async(std::forward<F>(callable), std::forward<Range>(input), chunksize).get();
   }
+  /// The same with a progress bar, as map.
   template <class F, std::ranges::input_range Range>
   auto starmap(F&& callable, Range&& input, const Progress& progress, std::optional<std::size_t> chunksize = {}) const {
     return map_with<true>(progress, std::forward<F>(callable), std::forward<Range>(input), chunksize);
   }
+  /// The same without waiting, as map_async. Blocks: while the input is read.
   template <class F, std::ranges::input_range Range>
   auto starmap_async(F&& callable, Range&& input, std::optional<std::size_t> chunksize = {}) const {
     return submit_map<true>(std::forward<F>(callable), std::forward<Range>(input), chunksize);

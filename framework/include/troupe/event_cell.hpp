@@ -7,7 +7,7 @@
 
 namespace troupe {
 
-/// The cell of an Event.
+/// The cell of an Event. Thread: any.
 struct alignas(cell_bytes) EventCell {
   CellHead head;
   std::atomic<std::uint32_t> word;  ///< the flag, the mark that somebody may sleep, and a count of the calls of set

@@ -40,7 +40,7 @@ constexpr std::uint64_t left_behind(std::uint64_t word) { return ((word & ~owner
 
 }  // namespace lock_word
 
-/// A lock as processes share it. All zero: free.
+/// A lock as processes share it. All zero: free. Thread: any.
 struct LockState {
   std::atomic<std::uint64_t> word;          ///< lock_word
   std::atomic<std::uint32_t> owner_thread;  ///< of a recursive lock: the thread that holds it; 0: none, or about to

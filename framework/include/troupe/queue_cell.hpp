@@ -31,7 +31,7 @@ constexpr Found look(std::uint64_t head, std::uint64_t tail, std::uint32_t regio
 
 }  // namespace queue_rules
 
-/// The cell of a queue. Each line is written by one side only, most of the time.
+/// The cell of a queue. Thread: any. Each line is written by one side only, most of the time.
 struct alignas(cell_bytes) QueueCell {
   struct alignas(cell_bytes) Line {
     std::atomic<std::uint64_t> life;  ///< see SlotLine

@@ -25,7 +25,7 @@ constexpr std::uint64_t settled(std::uint64_t word) { return word & ~waiters; }
 
 }  // namespace semaphore_word
 
-/// The cell of a semaphore that keeps no account of who has its permits.
+/// The cell of a semaphore that keeps no account of who has its permits. Thread: any.
 struct alignas(cell_bytes) SemaphoreCell {
   CellHead head;
   std::atomic<std::uint64_t> word;   ///< semaphore_word
