@@ -12,10 +12,13 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <csignal>
+#include <dlfcn.h>
 #include <functional>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -161,16 +164,28 @@ const bool used_before_main = [] {
   }
 }();
 
-// There is no Runtime before main, and that is said at once instead of waiting for ever. Where there is one, as in what
-// a thread's first use of a static object initializes, a queue works.
+std::optional<int> got_while_loading;
+
+}  // namespace
+
+/// Called while the loader has its lock.
+extern "C" void troupe_test_while_loading() {
+  const Queue<int> queue;
+  queue.put(7);
+  got_while_loading = queue.get(true, 3s);
+}
+
+namespace {
+
+// There is no Runtime before main, and that is said at once instead of waiting for ever. While a library is loaded a
+// queue works.
 TEST_P(TestQueue, test_no_import_lock_contention) {
   EXPECT_TRUE(used_before_main);
-  static const int item = [] {
-    const Queue<int> queue;
-    queue.put(7);
-    return queue.get(true, 3s);
-  }();
-  EXPECT_EQ(item, 7);
+  got_while_loading.reset();
+  void* library = ::dlopen(LOAD_HOOK, RTLD_NOW);
+  ASSERT_NE(library, nullptr) << ::dlerror();
+  EXPECT_EQ(got_while_loading, 7);
+  ::dlclose(library);
 }
 
 template <class F>
@@ -243,6 +258,38 @@ void test_closed_queue_put_get_exceptions() {
   expect_closed(typename F::template JoinableQueue<int>{});
 }
 TROUPE_TEST_BOTH_FLAVOURS(TestQueue, test_closed_queue_put_get_exceptions)
+
+// Rule: a get spends its time once, also when another one was stopped in the middle of a get.
+TEST_P(TestQueue, rule_one_budget_for_get) {
+  const Queue<int> queue;
+  auto [mine, theirs] = make_line();
+  const auto other = start<Processes>(
+      [](const Queue<int>& its, const FileDescriptor& line) {
+        send_text(line, "gets");
+        send_text(line, std::to_string(its.get()));
+      },
+      queue, std::move(theirs));
+  EXPECT_EQ(receive_text(mine), "gets");
+  ASSERT_TRUE(wait_for_state(*other.pid(), 'S'));
+  ::kill(*other.pid(), SIGSTOP);
+  ASSERT_TRUE(wait_for_state(*other.pid(), 'T'));
+  const auto elapsed = time_of_error<Empty>([&] { queue.get(true, 400ms); });
+  EXPECT_GE(elapsed, 400ms - tolerance);
+  EXPECT_LT(elapsed, 800ms);
+  ::kill(*other.pid(), SIGCONT);
+  queue.put(7);
+  EXPECT_EQ(receive_text(mine), "7");
+  EXPECT_TRUE(other.join(patience));
+}
+
+// Rule: what the codec throws reaches who puts, and nothing is in the queue.
+TEST_P(TestSimpleQueue, rule_codec_errors_reach_the_caller) {
+  const SimpleQueue<Unencodable> queue;
+  EXPECT_THROW(queue.put({0}), std::runtime_error);
+  EXPECT_TRUE(queue.empty());
+  queue.put({6});
+  EXPECT_EQ(queue.get().number, 6);
+}
 
 void put_empty_twice(const SimpleQueue<bool>& queue, const Event& may_start, const Event& may_continue) {
   may_start.wait();
