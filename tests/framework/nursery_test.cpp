@@ -183,8 +183,8 @@ TEST(Nursery, GivesNothingAwayThatWasNotPassed) {
                     },
                     std::move(theirs)};
     process.start();
-    // 3: the nursery's door, 5: lifeline, 6: the line; 4 was the lifeline as it came.
-    EXPECT_EQ(receive_text(mine), "0 1 2 3 5 6 ");
+    // 3: the nursery's door, 4: lifeline, 6: the line; 5 was the launch, or nothing.
+    EXPECT_EQ(receive_text(mine), "0 1 2 3 4 6 ");
     process.join();
   }
 }

@@ -2,4 +2,4 @@
 
 #include <troupe/pool.hpp>
 
-troupe::PoolOptions options() { return {.maxtasksperchild = 0.5}; }
+void limit(troupe::PoolOptions& options) { options.maxtasksperchild = 0.5; }
