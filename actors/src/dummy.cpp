@@ -52,6 +52,7 @@ struct Threads {
   }();
   std::mutex mutex;
   std::vector<StatePtr> unjoined;  // guarded: their threads have to be joined
+  bool are_waited_for = false;     // guarded: at the end of this process
 };
 
 thread_local State* current = nullptr;  // null: no Process
@@ -117,6 +118,18 @@ void end_all() {
       all.unjoined.erase(next);
     }
     join_thread(state);
+  }
+}
+
+// A process of troupe ends without what is registered for the exit of a program.
+void wait_at_end() {
+  static const int registered = std::atexit(end_all);
+  static_cast<void>(registered);
+  Threads& all = *threads();
+  const std::lock_guard lock{all.mutex};
+  if (!all.are_waited_for && troupe::detail::is_running()) {
+    troupe::detail::at_runtime_end(end_all);
+    all.are_waited_for = true;
   }
 }
 
@@ -284,8 +297,7 @@ void Process::start() {
     me->started = true;
   }
   sweep();
-  static const int registered = std::atexit(end_all);
-  static_cast<void>(registered);
+  wait_at_end();
   runs_itself_ = typeid(*this) != typeid(Process);
   std::function<void()> code;
   if (runs_itself_)

@@ -2,6 +2,7 @@
 // one line.
 
 #include <troupe/context.hpp>
+#include <troupe/dummy.hpp>
 #include <troupe/error.hpp>
 #include <troupe/process.hpp>
 
@@ -16,6 +17,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <memory>
 #include <string>
 #include <sys/syscall.h>
 #include <thread>
@@ -303,25 +305,28 @@ TEST_P(TestProcess, test_many_processes) {
 }
 
 void run_threads(const FileDescriptor& line) {
-  std::thread([&line] {  // like a daemon thread: nobody waits for it
-    ::sleep(20);
-    send_text(line, "too late");
-  })
-      .detach();
-  const std::jthread waited_for{[&line] {
-    ::usleep(200'000);
-    send_text(line, "in time");
+  const auto copy = std::make_shared<FileDescriptor>(copy_of(line));
+  dummy::Process unended{dummy::ProcessOptions{.daemon = true}, [] { ::pause(); }};
+  dummy::Process waited_for{[copy] {
+    receive_text(*copy);
+    send_text(*copy, "gone on");
   }};
+  unended.start();
+  waited_for.start();
+  send_text(line, "returns");
 }
 
-// A child waits for its threads that are joined, not for those that are detached.
+// A child whose target has returned waits for its threads, but not for those that are daemons.
 TEST_P(TestProcess, test_wait_for_threads) {
   auto [mine, theirs] = make_line();
   Process process{run_threads, std::move(theirs)};
   process.start();
+  EXPECT_EQ(receive_text(mine), "returns");
+  EXPECT_FALSE(process.join(50ms));
+  send_text(mine, "go on");
+  EXPECT_EQ(receive_text(mine), "gone on");
   EXPECT_TRUE(process.join(patience));
   EXPECT_EQ(process.exitcode(), 0);
-  EXPECT_EQ(receive_text(mine, 0s), "in time");
   EXPECT_EQ(receive_text(mine, 0s), "end of line");
 }
 
