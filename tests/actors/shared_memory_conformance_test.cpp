@@ -6,6 +6,7 @@
 #include <troupe/error.hpp>
 #include <troupe/process.hpp>
 #include <troupe/runtime.hpp>
+#include <troupe/semaphore.hpp>
 #include <troupe/shareable_list.hpp>
 #include <troupe/shared_memory.hpp>
 #include <troupe/shared_memory_manager.hpp>
@@ -302,18 +303,25 @@ TEST_P(TestSharedMemory, test_shared_memory_ShareableList_pickling_dead_object) 
   EXPECT_EQ(errno_of([&] { sent.open(); }), ENOENT);
 }
 
-[[maybe_unused]] const bool holder = add_role("hold_memory", [](int argc, char** argv, const std::string& name) {
+[[maybe_unused]] const bool holder = add_role("hold_memory", [](int argc, char** argv, const std::string& words) {
   const Runtime runtime{argc, argv};
-  const auto memory = SharedMemory::create(10, name);
-  std::cout << "made" << std::endl;
-  ::pause();
+  const auto space = words.find(' ');
+  set_start_method(words.substr(0, space));
+  Process process{[](const std::string& name) {
+                    const auto memory = SharedMemory::create(10, name);
+                    std::cout << "made" << std::endl;
+                    ::pause();
+                  },
+                  words.substr(space + 1)};
+  process.start();
+  process.join();
   return 0;
 });
 
-// A program is killed with a block: the block goes, and somebody is told.
+// A program is killed and a process of it has a block: the block goes, and somebody is told.
 TEST_P(TestSharedMemory, test_shared_memory_cleaned_after_process_termination) {
   const std::string name = new_name("killed");
-  Program program{"hold_memory", name};
+  Program program{"hold_memory", std::string(to_string(GetParam())) + " " + name};
   ASSERT_EQ(program.read_line(), "made");
   EXPECT_TRUE(is_named(name));
   ::kill(program.pid(), SIGTERM);
@@ -347,6 +355,11 @@ void check_signal(int number) {
   const auto memory = SharedMemory::create(10);
   EXPECT_TRUE(is_named(memory.name()));
   memory.unlink();
+  const Semaphore semaphore{0};
+  Process process{[](const Semaphore& its) { its.release(); }, semaphore};
+  process.start();
+  EXPECT_TRUE(semaphore.acquire(true, patience));
+  process.join();
   EXPECT_EQ(nursery_pid(), before);
   EXPECT_EQ(errors.text(), "");
 }
