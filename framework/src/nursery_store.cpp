@@ -72,11 +72,8 @@ void NurseryStore::loosen(Entries::iterator place) {
   Entry& entry = place->second;
   if (entry.loose) return;
   entry.loose = loose_.insert(loose_.end(), place->first);
-  for (const auto& descriptor : entry.descriptors) entry.loose_bytes += memory_taken(descriptor.get());
   num_loose_descriptors_ += num_descriptors(entry);
-  num_loose_bytes_ += entry.loose_bytes;
-  while (num_loose_descriptors_ > max_loose_ || num_loose_bytes_ > store::max_loose_bytes)
-    erase(entries_.find(loose_.front()));
+  while (num_loose_descriptors_ > max_loose_) erase(entries_.find(loose_.front()));
 }
 
 void NurseryStore::tighten(Entry& entry) {
@@ -84,7 +81,6 @@ void NurseryStore::tighten(Entry& entry) {
   loose_.erase(*entry.loose);
   entry.loose.reset();
   num_loose_descriptors_ -= num_descriptors(entry);
-  num_loose_bytes_ -= std::exchange(entry.loose_bytes, 0);
 }
 
 void NurseryStore::erase(Entries::iterator place) {

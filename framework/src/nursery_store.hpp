@@ -8,7 +8,6 @@
 #include <troupe/store.hpp>
 
 #include <cstddef>
-#include <cstdint>
 #include <list>
 #include <optional>
 #include <set>
@@ -48,7 +47,6 @@ class NurseryStore {
     std::set<Ticket> carriers;
     std::set<Ticket> carried;
     std::optional<std::list<Ticket>::iterator> loose;  // its place in loose_
-    std::uint64_t loose_bytes = 0;                     // what it counts there
   };
   using Entries = std::unordered_map<Ticket, Entry>;
 
@@ -65,7 +63,6 @@ class NurseryStore {
   std::unordered_map<pid_t, std::set<Ticket>> held_by_;
   std::list<Ticket> loose_;  // held by nobody and carried by nothing, oldest first
   std::size_t num_loose_descriptors_ = 0;
-  std::uint64_t num_loose_bytes_ = 0;
 };
 
 }  // namespace troupe

@@ -2,9 +2,11 @@
 // ask for any more takes no memory.
 
 #include <troupe/error.hpp>
+#include <troupe/pool.hpp>
 #include <troupe/process.hpp>
 #include <troupe/queue.hpp>
 #include <troupe/runtime.hpp>
+#include <troupe/shared_array.hpp>
 #include <troupe/shared_block.hpp>
 #include <troupe/shared_memory.hpp>
 #include <troupe/store.hpp>
@@ -113,6 +115,22 @@ TEST(KeptItems, MemoryThatNobodyCanAskForGoes) {
     maker.join();
   }
   EXPECT_LT(memory_kept_by(nursery, "troupe-heap"), 8U << 20U);
+}
+
+SharedArray<int> make_large(int number) {
+  const SharedArray<int> numbers{25'000'000};
+  numbers(0) = number;
+  return numbers;
+}
+
+// Results in shared memory wait for who asks for them, however much that is, and though their makers have retired.
+TEST(KeptItems, LargeResultsOutliveTheirWorkers) {
+  Pool pool{{.workers = 1, .maxtasksperchild = 1}};
+  std::vector<AsyncResult<SharedArray<int>>> results;
+  for (int i = 0; i < 5; ++i) results.push_back(pool.apply_async(make_large, i));
+  for (const auto& result : results) EXPECT_TRUE(result.wait(patience));
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(results[static_cast<std::size_t>(i)].get()(0), i);
+  pool.terminate();
 }
 
 // --- A nursery that may have few files open ---

@@ -28,7 +28,7 @@ inline constexpr std::size_t max_descriptors = 16;
 /// Leaves copies of `descriptors` under `ticket`. They are kept for as long as this process, one forked from it, or
 /// one that takes hold, lives and does not let go; however it ends. Memory that nobody holds any more goes, unless a
 /// message on its way may name it: then it stays as long as what carries that message (`attach`), or else among the
-/// youngest of those, `max_loose` descriptors and `max_loose_bytes`. When a process ends that holds an eventfd, that is
+/// `max_loose` youngest of those. When a process ends that holds an eventfd, that is
 /// written: whoever waits there for what the process was about to do looks for itself.
 /// Shape: 1..max_descriptors, borrowed. A ticket that is known already keeps what it has. Blocks: no.
 void hold(Ticket ticket, std::span<const int> descriptors);
@@ -52,8 +52,6 @@ std::vector<FileDescriptor> withdraw(Ticket ticket);
 
 /// Most descriptors that nobody holds and nothing carries; a quarter of those that the nursery may have, if that is less.
 inline constexpr std::size_t max_loose = 1024;
-/// Most memory behind them.
-inline constexpr std::uint64_t max_loose_bytes = std::uint64_t{256} << 20U;
 
 }  // namespace store
 
