@@ -319,9 +319,10 @@ std::size_t QueueMemory::read(std::span<const std::byte> memory, QueueFrame& fra
   if (bytes > memory.size()) throw OSError(EIO, "the memory of a queue is damaged");
   const std::byte* place = memory.data() + sizeof frame;
   item.segments.resize(frame.num_segments);
-  std::memcpy(item.segments.data(), place, frame.num_segments * sizeof(SegmentRef));
+  if (!item.segments.empty()) std::memcpy(item.segments.data(), place, frame.num_segments * sizeof(SegmentRef));
   item.words.resize(frame.num_words);
-  std::memcpy(item.words.data(), place + frame.num_segments * sizeof(SegmentRef),
+  if (!item.words.empty())
+    std::memcpy(item.words.data(), place + frame.num_segments * sizeof(SegmentRef),
               frame.num_words * sizeof(std::uint64_t));
   return bytes;
 }
