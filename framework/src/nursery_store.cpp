@@ -24,10 +24,9 @@ namespace {
 /// run again, may come to ask for it.
 constexpr std::uint64_t linger_bytes = 64 * 1024;
 
-// Whether it is memory whose own counts say that no message names anything in it, and too much to keep nevertheless.
-bool can_go(const std::vector<FileDescriptor>& descriptors) {
-  return descriptors.size() == 1 && is_named_by_messages(descriptors.front().get()) == false &&
-         memory_taken(descriptors.front().get()) > linger_bytes;
+// Whether it is memory whose own counts say that no message names anything in it.
+bool is_unnamed(const std::vector<FileDescriptor>& descriptors) {
+  return descriptors.size() == 1 && is_named_by_messages(descriptors.front().get()) == false;
 }
 
 bool is_eventfd(int descriptor) {
@@ -64,8 +63,16 @@ void NurseryStore::add_holder(Entry& entry, Ticket ticket, pid_t holder) {
 // What becomes of an entry that nobody holds.
 void NurseryStore::settle(Entries::iterator entry) {
   if (!entry->second.holders.empty()) return;
-  if (can_go(entry->second.descriptors)) return erase(entry);
+  if (is_unnamed(entry->second.descriptors)) {
+    if (memory_taken(entry->second.descriptors.front().get()) > linger_bytes) return erase(entry);
+    leave_carriers(entry);
+  }
   if (entry->second.carriers.empty()) loosen(entry);
+}
+
+void NurseryStore::leave_carriers(Entries::iterator entry) {
+  for (const Ticket carrier : std::exchange(entry->second.carriers, {}))
+    if (const auto other = entries_.find(carrier); other != entries_.end()) other->second.carried.erase(entry->first);
 }
 
 void NurseryStore::loosen(Entries::iterator place) {
@@ -85,11 +92,10 @@ void NurseryStore::tighten(Entry& entry) {
 
 void NurseryStore::erase(Entries::iterator place) {
   tighten(place->second);
+  leave_carriers(place);
   const Ticket ticket = place->first;
   const Entry entry = std::move(place->second);
   entries_.erase(place);
-  for (const Ticket carrier : entry.carriers)
-    if (const auto other = entries_.find(carrier); other != entries_.end()) other->second.carried.erase(ticket);
   for (const Ticket carried : entry.carried) {
     const auto other = entries_.find(carried);
     if (other == entries_.end()) continue;

@@ -54,6 +54,7 @@ class NurseryStore {
   Entry& add(Ticket ticket, std::optional<std::vector<FileDescriptor>> descriptors);
   void add_holder(Entry& entry, Ticket ticket, pid_t holder);
   void settle(Entries::iterator entry);
+  void leave_carriers(Entries::iterator entry);
   void loosen(Entries::iterator entry);
   void tighten(Entry& entry);
   void erase(Entries::iterator entry);
