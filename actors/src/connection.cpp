@@ -1,6 +1,7 @@
 #include <troupe/connection.hpp>
 #include <troupe/error.hpp>
 #include <troupe/pipe.hpp>
+#include <troupe/store.hpp>
 #include <troupe/wire_message.hpp>
 
 #include "byte_ranges.hpp"
@@ -119,6 +120,7 @@ FileDescriptor Connection::recv_handle() { return reader().receive_handle(); }
 
 void Connection::send_encoded(const void* value, Encode write) {
   Link& link = writer();
+  WrittenHandles handles;
   Scratch scratch;
   const auto words = scratch.words();
   capnp::MallocMessageBuilder message{kj::arrayPtr(reinterpret_cast<capnp::word*>(words.data()), words.size())};
@@ -126,10 +128,12 @@ void Connection::send_encoded(const void* value, Encode write) {
   if (link.carries_descriptors()) {
     const OutgoingDescriptors outgoing;
     write(value, message.initRoot<wire::Value>());
-    return send_message(link, message, outgoing.numbers());
+    send_message(link, message, outgoing.numbers());
+  } else {
+    write(value, message.initRoot<wire::Value>());
+    send_message(link, message, {});
   }
-  write(value, message.initRoot<wire::Value>());
-  send_message(link, message, {});
+  handles.sent();
 }
 
 void Connection::send_bytes(std::span<const std::byte> bytes, std::ptrdiff_t offset,

@@ -56,8 +56,10 @@ bool QueueHandle::put(QueueMessage& message, Deadline deadline) const {
     MessageArena::instance().share();
     memory_->keep(MessageArena::instance().ticket);
   }
-  for (const Ticket ticket : message.tickets()) memory_->keep(ticket);
-  return segments.given = memory_->put(words, segments.all, deadline);
+  for (const Ticket ticket : message.handles().tickets()) memory_->keep(ticket);
+  segments.given = memory_->put(words, segments.all, deadline);
+  if (segments.given) message.handles().sent();
+  return segments.given;
 }
 
 bool QueueHandle::get(ReceivedMessage& message, Deadline deadline) const {
@@ -101,7 +103,7 @@ void QueueHandle::fail_empty() { throw Empty("the queue was empty"); }
 
 void QueueHandle::encode(wire::Value::Builder out) const {
   memory_->cell().encode(out, name_of(memory_->kind()));
-  WrittenTickets::note(memory_->ticket());
+  WrittenHandles::note(memory_->ticket());
 }
 
 QueueHandle QueueHandle::decode(wire::Value::Reader in, QueueKind kind) {

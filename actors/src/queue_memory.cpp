@@ -189,8 +189,9 @@ std::byte* QueueMemory::region_data(std::size_t index) {
 
 void QueueMemory::keep(Ticket ticket) {
   const std::lock_guard lock{mutex_};
+  if (const auto now = store::num_let_go(); std::exchange(num_let_go_, now) != now || kept_.size() == max_kept)
+    kept_.clear();
   if (kept_.contains(ticket)) return;
-  if (kept_.size() == max_kept) kept_.clear();
   store::attach(ticket_, ticket);
   kept_.insert(ticket);
 }

@@ -172,7 +172,8 @@ class QueueMemory {
   std::mutex mutex_;
   // Guarded by mutex_:
   std::array<Mapping, QueueHeader::num_regions> regions_;
-  std::set<Ticket> kept_;  // the latest that the store was told of
+  std::set<Ticket> kept_;           // the latest that the store was told of
+  std::uint64_t num_let_go_ = 0;  // store::num_let_go then
   std::map<std::uint64_t, std::shared_ptr<ArenaView>> leased_views_;  // by number of an item that was taken here
 };
 

@@ -29,6 +29,7 @@ Ref<TaskRecord> TaskBuilder::finish(Ref<TaskListener> listener) {
   auto task =
       TaskRecord::create(Ref<PoolCore>::share(&core_), id_, words, message_.take_segments(), std::move(listener));
   scratch_.set_used(words.size());
+  handles_.sent();
   if (options_ != nullptr || deadline != no_deadline) task->set_options(Ref<SharedOptions>::share(options_), deadline);
   return task;
 }

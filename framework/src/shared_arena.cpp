@@ -175,6 +175,14 @@ bool SharedArena::add_message(std::size_t offset, std::uint32_t serial) {
   }
 }
 
+void SharedArena::drop_message(std::size_t offset, std::uint32_t serial) noexcept {
+  Word& counts = word(offset);
+  std::uint64_t before = counts.load(std::memory_order_acquire);
+  do {
+    if (serial_of(before) != serial || messages_of(before) == 0) return;
+  } while (!counts.compare_exchange_weak(before, before - one_message, std::memory_order_acq_rel));
+}
+
 void SharedArena::drop_user(std::size_t offset, std::uint32_t serial, std::size_t bytes) noexcept {
   Word& counts = word(offset);
   std::uint64_t before = counts.load(std::memory_order_acquire);

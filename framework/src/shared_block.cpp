@@ -272,7 +272,9 @@ void Codec<SharedBlock>::encode(const SharedBlock& block, wire::Value::Builder o
        {place.arena->ticket(), std::uint64_t{place.offset}, std::uint64_t{place.bytes}, std::uint64_t{place.serial}})
     address[next++].setUint64(number);
   if (!place.arena->add_message(place.offset, place.serial)) fail_gone();
-  WrittenTickets::note(place.arena->ticket());
+  WrittenHandles::note(place.arena->ticket(), [handle = block.handle_] {
+    handle->block.arena->drop_message(handle->block.offset, handle->block.serial);
+  });
 }
 
 SharedBlock Codec<SharedBlock>::decode(wire::Value::Reader in) {

@@ -80,6 +80,7 @@ CellRecord::~CellRecord() {
 }
 
 bool CellRecord::count_message() noexcept { return update(*slab->line(index), generation, with_message); }
+bool CellRecord::drop_message() noexcept { return update(*slab->line(index), generation, without_message); }
 
 bool slab_has_messages(int descriptor) noexcept {
   struct alignas(cell_bytes) Line {

@@ -68,6 +68,8 @@ struct CellRecord {
   ~CellRecord();
   /// A handle of the cell is on its way in a message.
   bool count_message() noexcept;
+  /// It has not arrived.
+  bool drop_message() noexcept;
 
   std::shared_ptr<Slab> slab;
   std::size_t index = 0;

@@ -3,6 +3,7 @@
 
 #include "self.hpp"
 
+#include <atomic>
 #include <cerrno>
 #include <mutex>
 #include <string>
@@ -17,6 +18,8 @@ void check(std::span<const int> descriptors) {
     throw ValueError("a ticket is for 1 to " + std::to_string(store::max_descriptors) + " descriptors, not " +
                      std::to_string(descriptors.size()));
 }
+
+std::atomic<std::uint64_t> let_go_count{0};
 
 // Runs `code` with this process's connection to the nursery.
 template <class Code>
@@ -45,8 +48,11 @@ std::vector<FileDescriptor> store::take_hold(Ticket ticket) {
 }
 
 void store::let_go(Ticket ticket) {
+  ++let_go_count;
   with_nursery([&](NurseryLink& nursery) { nursery.let_go(ticket); });
 }
+
+std::uint64_t store::num_let_go() noexcept { return let_go_count; }
 
 void store::attach(Ticket carrier, Ticket ticket) {
   with_nursery([&](NurseryLink& nursery) { nursery.attach(carrier, ticket); });
@@ -56,12 +62,26 @@ Ticket store::deposit(std::span<const int> descriptors) {
   check(descriptors);
   const Ticket ticket = new_ticket();
   with_nursery([&](NurseryLink& nursery) { nursery.deposit(ticket, descriptors); });
-  WrittenTickets::note(ticket);
+  WrittenHandles::note(ticket, [ticket] { store::withdraw(ticket); });
   return ticket;
 }
 
 std::vector<FileDescriptor> store::withdraw(Ticket ticket) {
   return with_nursery([&](NurseryLink& nursery) { return nursery.withdraw(ticket); });
+}
+
+WrittenHandles::~WrittenHandles() {
+  current_ = outer_;
+  for (const TakeBack& take_back : take_back_) try {
+      take_back();
+    } catch (const Error&) {
+      // The nursery is gone, and with it what it kept.
+    }
+}
+
+void WrittenHandles::add(Ticket ticket, TakeBack take_back) {
+  tickets_.push_back(ticket);
+  if (take_back) take_back_.push_back(std::move(take_back));
 }
 
 }  // namespace troupe

@@ -49,7 +49,7 @@ void CellHandle::encode(wire::Value::Builder out, const char* kind) const {
   address[1].setUint64(record_->index);
   address[2].setUint64(record_->generation);
   record_->count_message();
-  WrittenTickets::note(record_->slab->ticket);
+  WrittenHandles::note(record_->slab->ticket, [record = record_] { record->drop_message(); });
 }
 
 CellHandle CellHandle::decode(wire::Value::Reader in, const char* kind, std::initializer_list<CellKind> kinds) {

@@ -2,6 +2,8 @@
 // ask for any more takes no memory.
 
 #include <troupe/error.hpp>
+#include <troupe/lock.hpp>
+#include <troupe/pipe.hpp>
 #include <troupe/pool.hpp>
 #include <troupe/process.hpp>
 #include <troupe/queue.hpp>
@@ -10,6 +12,7 @@
 #include <troupe/shared_block.hpp>
 #include <troupe/shared_memory.hpp>
 #include <troupe/store.hpp>
+#include <troupe/sync_slab.hpp>
 
 #include "support/forked.hpp"
 #include "support/processes.hpp"
@@ -35,6 +38,7 @@ namespace {
 
 using namespace troupe;
 using namespace troupe::test;
+using namespace std::chrono_literals;
 using testing::HasSubstr;
 
 /// Larger than what lies in the queue itself.
@@ -118,6 +122,93 @@ TEST(KeptItems, MemoryThatNobodyCanAskForGoes) {
   }
   EXPECT_LT(memory_kept_by(nursery, "troupe-heap"), 8U << 20U);
 }
+
+void offer_and_wait(const Queue<SharedBlock>& full, const FileDescriptor& line) {
+  const SharedBlock block{8 << 20};
+  std::fill_n(block.data(), block.size_bytes(), std::byte{1});
+  for (int i = 0; i < 3; ++i) EXPECT_FALSE(full.try_put(block));
+  send_text(line, std::to_string(::getppid()));
+  receive_text(line);
+}
+
+// What does not get into a queue is not kept for those who ask for the items that are in.
+TEST(KeptItems, MemoryThatDidNotGetInGoes) {
+  const Queue<SharedBlock> queue{1};
+  queue.put(SharedBlock{100});
+  auto [mine, theirs] = make_line();
+  Process offerer{offer_and_wait, queue, std::move(theirs)};
+  offerer.start();
+  const pid_t nursery = std::stoi(receive_text(mine));
+  EXPECT_GE(memory_kept_by(nursery, "troupe-heap"), 8U << 20U);
+  offerer.kill();
+  offerer.join();
+  EXPECT_LT(memory_kept_by(nursery, "troupe-heap"), 8U << 20U);
+}
+
+void tell_nursery(const FileDescriptor& line) { send_text(line, std::to_string(::getppid())); }
+
+TEST(KeptItems, DescriptorsThatDidNotGetInGo) {
+  const Queue<FileDescriptor> queue{1};
+  auto [mine, theirs] = make_line();
+  queue.put(copy_of(mine));
+  Process teller{tell_nursery, std::move(theirs)};
+  teller.start();
+  const std::string folder = "/proc/" + receive_text(mine) + "/fd";
+  teller.join();
+  const auto num_files = [&] { return std::ranges::distance(std::filesystem::directory_iterator{folder}); };
+  EXPECT_FALSE(queue.try_put(mine));  // the teller is forgotten by then
+  const auto before = num_files();
+  for (int i = 0; i < 5; ++i) EXPECT_FALSE(queue.try_put(mine));
+  EXPECT_EQ(num_files(), before);
+}
+
+/// A way in which a message with a lock does not arrive.
+struct Failure {
+  const char* name;
+  void (*send)(const Lock& lock);
+};
+
+class MessagesThatFail : public testing::TestWithParam<Failure> {};
+
+// A lock is kept for messages that are on their way, not for these.
+TEST_P(MessagesThatFail, LeaveNothingOfWhatTheyName) {
+  const std::size_t before = detail::num_own_lines();
+  {
+    const Lock lock;
+    GetParam().send(lock);
+    EXPECT_GT(detail::num_own_lines(), before);
+  }
+  EXPECT_EQ(detail::num_own_lines(), before);
+}
+
+void send_to_full_queue(const Lock& lock) {
+  const Queue<Lock> queue{1};
+  queue.put(lock);
+  EXPECT_FALSE(queue.try_put(lock));
+  EXPECT_THROW(queue.put(lock, true, 1ms), Full);
+  queue.get();
+}
+void put_with_what_is_refused(const Lock& lock) {
+  const Queue<std::pair<Lock, SharedBlock>> queue;
+  EXPECT_THROW(queue.put({lock, SharedBlock{}}), ValueError);
+}
+void send_to_closed_pipe(const Lock& lock) {
+  auto [mine, theirs] = Pipe();
+  theirs.close();
+  EXPECT_THROW(mine.send(lock), OSError);
+}
+void apply_with_what_is_refused(const Lock& lock) {
+  Pool pool{1};
+  EXPECT_THROW(pool.apply([](const Lock&, const SharedBlock&) {}, lock, SharedBlock{}), ValueError);
+  pool.terminate();
+}
+
+INSTANTIATE_TEST_SUITE_P(KeptItems, MessagesThatFail,
+                         testing::Values(Failure{"in_a_full_queue", send_to_full_queue},
+                                         Failure{"in_a_queue_with_what_is_refused", put_with_what_is_refused},
+                                         Failure{"in_a_closed_pipe", send_to_closed_pipe},
+                                         Failure{"in_a_pool_with_what_is_refused", apply_with_what_is_refused}),
+                         [](const auto& test) { return std::string(test.param.name); });
 
 SharedArray<int> make_large(int number) {
   const SharedArray<int> numbers{25'000'000};

@@ -11,7 +11,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <vector>
 
 namespace troupe::detail {
 
@@ -29,11 +28,11 @@ class QueueMessage {
 
   wire::Value::Builder value() { return writer_.initRoot<wire::Value>(); }
   MessageWriter& writer() noexcept { return writer_; }
-  /// What the item names in the store.
-  const std::vector<Ticket>& tickets() const noexcept { return tickets_.all(); }
+  /// What the item names in the store, until it is in.
+  WrittenHandles& handles() noexcept { return handles_; }
 
  private:
-  WrittenTickets tickets_;
+  WrittenHandles handles_;
   Scratch scratch_;
   MessageWriter writer_;
 };

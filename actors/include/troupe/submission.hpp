@@ -4,6 +4,7 @@
 /// How Pool's templates, which know types, meet its core, which does not.
 
 #include <troupe/completion.hpp>
+#include <troupe/store.hpp>
 #include <troupe/wire_message.hpp>
 
 #include <cstdint>
@@ -25,6 +26,7 @@ class TaskBuilder {
  private:
   PoolCore& core_;
   SharedOptions* options_;
+  WrittenHandles handles_;
   Scratch scratch_;
   MessageWriter message_;
   std::uint64_t id_ = 0;

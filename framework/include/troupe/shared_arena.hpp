@@ -72,6 +72,8 @@ class SharedArena {
   [[nodiscard]] bool add_user(std::size_t offset, std::uint32_t serial, bool from_message);
   /// One more message on its way. False if the block is gone. Errors: RuntimeError when there are too many.
   [[nodiscard]] bool add_message(std::size_t offset, std::uint32_t serial);
+  /// One message less, which has not arrived. The caller is a user of the block.
+  void drop_message(std::size_t offset, std::uint32_t serial) noexcept;
   /// One handle less to a block of `bytes`.
   void drop_user(std::size_t offset, std::uint32_t serial, std::size_t bytes) noexcept;
 

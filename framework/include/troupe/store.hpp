@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -28,8 +29,8 @@ inline constexpr std::size_t max_descriptors = 16;
 /// Leaves copies of `descriptors` under `ticket`. They are kept for as long as this process, one forked from it, or
 /// one that takes hold, lives and does not let go; however it ends. Memory that nobody holds any more goes, unless a
 /// message on its way may name it: then it stays as long as what carries that message (`attach`), or else among the
-/// `max_loose` youngest of those. When a process ends that holds an eventfd, that is
-/// written: whoever waits there for what the process was about to do looks for itself.
+/// `max_loose` youngest of those. When a process ends that holds an eventfd, that is written: whoever waits there for
+/// what the process was about to do looks for itself.
 /// Shape: 1..max_descriptors, borrowed. A ticket that is known already keeps what it has. Blocks: no.
 void hold(Ticket ticket, std::span<const int> descriptors);
 /// Copies of what is under `ticket`, which this process holds from now on. Blocks: one round trip to the nursery, 0.1
@@ -37,6 +38,8 @@ void hold(Ticket ticket, std::span<const int> descriptors);
 std::vector<FileDescriptor> take_hold(Ticket ticket);
 /// This process does not hold `ticket` any longer. Blocks: no. Nothing happens if it never did.
 void let_go(Ticket ticket);
+/// Grows with each let_go of this process: what it has told the store of a ticket before may not hold any more.
+std::uint64_t num_let_go() noexcept;
 
 /// Something under `carrier`, a queue for instance, holds a message that names `ticket`. Blocks: no. Nothing happens if
 /// one of the two is not known.
@@ -55,25 +58,34 @@ inline constexpr std::size_t max_loose = 1024;
 
 }  // namespace store
 
-/// While it lives, notes the tickets that this thread writes into messages: for who puts a message where it may stay for
-/// longer than the process that wrote it. Thread: caller.
-class WrittenTickets {
+/// While it lives, notes the handles that this thread writes into a message which may not arrive, or may stay somewhere
+/// for longer than the process that wrote it. Thread: caller.
+class WrittenHandles {
  public:
-  WrittenTickets() noexcept : outer_(std::exchange(current_, this)) {}
-  ~WrittenTickets() { current_ = outer_; }
-  WrittenTickets(const WrittenTickets&) = delete;
-  WrittenTickets& operator=(const WrittenTickets&) = delete;
+  using TakeBack = std::function<void()>;
 
-  /// What a codec calls for each ticket that it writes.
-  static void note(Ticket ticket) {
-    if (current_ != nullptr) current_->all_.push_back(ticket);
+  WrittenHandles() noexcept : outer_(std::exchange(current_, this)) {}
+  /// The message is dropped, unless it was sent: what its handles have counted is taken back.
+  ~WrittenHandles();
+  WrittenHandles(const WrittenHandles&) = delete;
+  WrittenHandles& operator=(const WrittenHandles&) = delete;
+
+  /// What a codec calls for each ticket that it writes. `take_back` undoes what it has counted for this message; it keeps
+  /// alive what it needs. It may throw Error.
+  static void note(Ticket ticket, TakeBack take_back = nullptr) {
+    if (current_ != nullptr) current_->add(ticket, std::move(take_back));
   }
-  const std::vector<Ticket>& all() const noexcept { return all_; }
+  const std::vector<Ticket>& tickets() const noexcept { return tickets_; }
+  /// The message is on its way.
+  void sent() noexcept { take_back_.clear(); }
 
  private:
-  static inline constinit thread_local WrittenTickets* current_ = nullptr;
-  std::vector<Ticket> all_;
-  WrittenTickets* outer_;
+  void add(Ticket ticket, TakeBack take_back);
+
+  static inline constinit thread_local WrittenHandles* current_ = nullptr;
+  std::vector<Ticket> tickets_;
+  std::vector<TakeBack> take_back_;
+  WrittenHandles* outer_;
 };
 
 }  // namespace troupe
