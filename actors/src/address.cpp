@@ -11,7 +11,7 @@ Address::Address(std::string path) : path_(std::move(path)), family_(Family::af_
 
 std::string Address::to_string() const {
   if (family_ == Family::af_inet) return host_ + ":" + std::to_string(port_);
-  return is_abstract() ? "@" + path_.substr(1) : path_;
+  return is_abstract() ? std::string(path_).replace(0, 1, 1, '@') : path_;
 }
 
 }  // namespace troupe

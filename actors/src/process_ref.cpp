@@ -231,7 +231,7 @@ std::string ProcessRef::to_string() const {
     code = me.child->poll_exitcode();
     out << (code ? " stopped" : " started");
   }
-  if (code) out << " exitcode=" << (*code < 0 ? "-" + signal_name(-*code) : std::to_string(*code));
+  if (code) out << " exitcode=" << (*code < 0 ? "-" : "") << (*code < 0 ? signal_name(-*code) : std::to_string(*code));
   if (me.kind == State::Kind::current ? this_process::is_daemonic() : me.daemon) out << " daemon";
   out << '>';
   return std::move(out).str();
