@@ -159,7 +159,9 @@ std::shared_ptr<QueueMemory> QueueMemory::make(std::uint64_t capacity, QueueKind
   store::hold(ticket, std::array{files[0].get(), files[1].get()});
   cell.as<QueueCell>().store_ticket = ticket;
   std::shared_ptr<QueueMemory> queue{new QueueMemory{std::move(cell), ticket, std::move(files)}};
+  queue->header_.mark = QueueCounts::right_mark;
   queue->header_.capacity = capacity;
+  queue->header_.is_leasing = kind == QueueKind::leasing;
   OpenQueues& open = open_queues();
   const std::lock_guard lock{open.mutex};
   open.all[ticket] = queue;

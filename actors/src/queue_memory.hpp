@@ -56,19 +56,11 @@ struct QueueRegion {
 };
 
 /// The beginning of a queue's memory. Zero at first.
-struct QueueHeader {
+struct QueueHeader : QueueCounts {
   static constexpr std::size_t num_regions = 9;
 
-  std::uint64_t capacity;  // most items; 0: any number. Never changes
-  struct Side {
-    alignas(64) std::atomic<std::uint64_t> count;   // items put, or got
-    std::atomic<std::uint32_t> region;
-  };
-  Side puts;
-  Side gets;
-  alignas(64) std::atomic<std::uint32_t> num_deaths_seen;  // of a leasing queue: QueueCell::num_deaths that was looked into
-  alignas(64) std::atomic<std::uint64_t> done;  // of a joinable queue: items that somebody has said to be done
-  std::atomic<std::uint32_t> num_done_low;      // changes with `done`, for who sleeps until all are
+  std::atomic<std::uint32_t> num_done_low;  // changes with `done`, for who sleeps until all are
+  alignas(64) std::atomic<std::uint32_t> num_deaths_seen;  // of a leasing queue: QueueCell::num_deaths looked into
   std::array<QueueRegion, num_regions> regions;
 };
 

@@ -7,7 +7,6 @@
 
 #include "stored_memory.hpp"
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <poll.h>
@@ -23,6 +22,8 @@ namespace {
 /// Memory that no message names stays for a while if it is so little: a process that was just forked, or a task that is
 /// run again, may come to ask for it.
 constexpr std::uint64_t linger_bytes = 64 * 1024;
+/// While somebody may put more that names an entry, or for a carrier that is no queue.
+constexpr std::uint64_t any_item = ~std::uint64_t{0};
 
 // Whether it is memory whose own counts say that no message names anything in it.
 bool is_unnamed(const std::vector<FileDescriptor>& descriptors) {
@@ -47,10 +48,11 @@ void write_eventfd(int descriptor) {
 
 }  // namespace
 
-NurseryStore::Entry& NurseryStore::add(Ticket ticket, std::optional<std::vector<FileDescriptor>> descriptors) {
-  Entry& entry = entries_[ticket];
-  entry.is_lost = !descriptors;
-  if (descriptors) entry.descriptors = std::move(*descriptors);
+NurseryStore::Entries::iterator NurseryStore::add(Ticket ticket,
+                                                  std::optional<std::vector<FileDescriptor>> descriptors) {
+  const auto entry = entries_.try_emplace(ticket).first;
+  entry->second.is_lost = !descriptors;
+  if (descriptors) entry->second.descriptors = std::move(*descriptors);
   return entry;
 }
 
@@ -67,12 +69,42 @@ void NurseryStore::settle(Entries::iterator entry) {
     if (memory_taken(entry->second.descriptors.front().get()) > linger_bytes) return erase(entry);
     leave_carriers(entry);
   }
+  for (auto& [carrier, last_item] : entry->second.carriers) last_item = last_item_in(carrier);
   if (entry->second.carriers.empty()) loosen(entry);
 }
 
 void NurseryStore::leave_carriers(Entries::iterator entry) {
-  for (const Ticket carrier : std::exchange(entry->second.carriers, {}))
+  for (const auto& [carrier, last_item] : std::exchange(entry->second.carriers, {}))
     if (const auto other = entries_.find(carrier); other != entries_.end()) other->second.carried.erase(entry->first);
+}
+
+// Of a carrier that nobody will put more into that names what is asked for.
+std::uint64_t NurseryStore::last_item_in(Ticket carrier) const {
+  const auto entry = entries_.find(carrier);
+  if (entry == entries_.end() || entry->second.descriptors.empty()) return any_item;
+  const auto progress = queue_progress(entry->second.descriptors.front().get());
+  return progress ? progress->num_put + 1 : any_item;  // who has just ended may have put one and not counted it
+}
+
+// What only items named that have gone is not carried any more. A process that was killed with such an item in its hands
+// cannot say so.
+void NurseryStore::drop_what_has_gone(Ticket carrier) {
+  const auto queue = entries_.find(carrier);
+  if (queue == entries_.end() || queue->second.holders.empty() || queue->second.carried.empty() ||
+      queue->second.descriptors.empty())
+    return;
+  const auto progress = queue_progress(queue->second.descriptors.front().get());
+  if (!progress) return;
+  const std::set<Ticket> tickets = queue->second.carried;
+  for (const Ticket ticket : tickets) {
+    const auto entry = entries_.find(ticket);
+    if (entry == entries_.end() || !entry->second.holders.empty()) continue;
+    const auto place = entry->second.carriers.find(carrier);
+    if (place == entry->second.carriers.end() || place->second > progress->num_gone) continue;
+    entry->second.carriers.erase(place);
+    queue->second.carried.erase(ticket);
+    if (entry->second.carriers.empty()) loosen(entry);
+  }
 }
 
 void NurseryStore::loosen(Entries::iterator place) {
@@ -109,8 +141,7 @@ void NurseryStore::hold(Ticket ticket, std::optional<std::vector<FileDescriptor>
   auto entry = entries_.find(ticket);
   if (entry == entries_.end()) {
     if (descriptors && descriptors->empty()) return;  // a forked process holds what its parent has let go of meanwhile
-    add(ticket, std::move(descriptors));
-    entry = entries_.find(ticket);
+    entry = add(ticket, std::move(descriptors));
   }
   add_holder(entry->second, ticket, holder);
 }
@@ -131,6 +162,7 @@ void NurseryStore::let_go(Ticket ticket, pid_t holder) {
   held->second.erase(ticket);
   if (held->second.empty()) held_by_.erase(held);
   settle(entry);
+  drop_what_has_gone(ticket);
 }
 
 void NurseryStore::attach(Ticket carrier, Ticket ticket) {
@@ -139,13 +171,14 @@ void NurseryStore::attach(Ticket carrier, Ticket ticket) {
   if (outer == entries_.end() || inner == entries_.end() || outer == inner) return;
   tighten(inner->second);
   outer->second.carried.insert(ticket);
-  inner->second.carriers.insert(carrier);
+  inner->second.carriers[carrier] = any_item;
 }
 
 void NurseryStore::deposit(Ticket ticket, std::optional<std::vector<FileDescriptor>> descriptors) {
   if (entries_.contains(ticket)) return;
-  add(ticket, std::move(descriptors)).is_deposit = true;
-  loosen(entries_.find(ticket));
+  const auto entry = add(ticket, std::move(descriptors));
+  entry->second.is_deposit = true;
+  loosen(entry);
 }
 
 std::vector<FileDescriptor> NurseryStore::withdraw(Ticket ticket) {
@@ -153,7 +186,6 @@ std::vector<FileDescriptor> NurseryStore::withdraw(Ticket ticket) {
   if (entry == entries_.end() || !entry->second.holders.empty() || entry->second.is_lost) return {};
   tighten(entry->second);
   std::vector<FileDescriptor> descriptors = std::move(entry->second.descriptors);
-  entry->second.descriptors.clear();
   erase(entry);
   return descriptors;
 }

@@ -8,7 +8,9 @@
 #include <troupe/store.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <list>
+#include <map>
 #include <optional>
 #include <set>
 #include <sys/types.h>
@@ -44,17 +46,19 @@ class NurseryStore {
     bool is_lost = false;
     bool is_deposit = false;
     std::set<pid_t> holders;
-    std::set<Ticket> carriers;
+    std::map<Ticket, std::uint64_t> carriers;  // with the number of the last item of a queue that may name this
     std::set<Ticket> carried;
     std::optional<std::list<Ticket>::iterator> loose;  // its place in loose_
   };
   using Entries = std::unordered_map<Ticket, Entry>;
 
   static std::size_t num_descriptors(const Entry& entry) { return entry.is_lost ? 1 : entry.descriptors.size(); }
-  Entry& add(Ticket ticket, std::optional<std::vector<FileDescriptor>> descriptors);
+  Entries::iterator add(Ticket ticket, std::optional<std::vector<FileDescriptor>> descriptors);
   void add_holder(Entry& entry, Ticket ticket, pid_t holder);
   void settle(Entries::iterator entry);
   void leave_carriers(Entries::iterator entry);
+  std::uint64_t last_item_in(Ticket carrier) const;
+  void drop_what_has_gone(Ticket carrier);
   void loosen(Entries::iterator entry);
   void tighten(Entry& entry);
   void erase(Entries::iterator entry);

@@ -1,6 +1,7 @@
 #include "stored_memory.hpp"
 
 #include <troupe/arena.hpp>
+#include <troupe/queue_cell.hpp>
 #include <troupe/shared_arena.hpp>
 
 #include "slab_registry.hpp"
@@ -26,6 +27,16 @@ std::optional<bool> is_named_by_messages(int descriptor) noexcept {
     case ReturnTable::right_mark: return Arena::has_blocks_out(descriptor);
     default: return std::nullopt;
   }
+}
+
+std::optional<QueueProgress> queue_progress(int descriptor) noexcept {
+  QueueCounts counts{};
+  if (mark_of(descriptor) != QueueCounts::right_mark ||
+      ::pread(descriptor, &counts, sizeof counts, 0) != static_cast<ssize_t>(sizeof counts))
+    return std::nullopt;
+  const QueueProgress plain{.num_put = counts.puts.count, .num_gone = counts.gets.count};
+  if (counts.is_leasing == 0) return plain;
+  return QueueProgress{.num_put = plain.num_put, .num_gone = counts.done >= plain.num_put ? plain.num_put : 0};
 }
 
 std::uint64_t memory_taken(int descriptor) noexcept {

@@ -16,6 +16,15 @@ std::uint64_t mark_of(int descriptor) noexcept;
 /// Reads the counts that the processes keep; one that was killed while it changed them leaves one too many at most.
 std::optional<bool> is_named_by_messages(int descriptor) noexcept;
 
+/// How many items were put into the queue that this is the memory of, and how many of these, from the first on, nobody can
+/// get any more.
+struct QueueProgress {
+  std::uint64_t num_put = 0;
+  std::uint64_t num_gone = 0;
+};
+/// Both may lack one that a process has moved which was killed before it counted. Nothing: it is none of a queue.
+std::optional<QueueProgress> queue_progress(int descriptor) noexcept;
+
 /// The memory that it takes, in bytes; 0 for what takes none.
 std::uint64_t memory_taken(int descriptor) noexcept;
 

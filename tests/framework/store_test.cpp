@@ -188,7 +188,6 @@ TEST(Store, AttachesOnlyWhatItKnows) {
   EXPECT_EQ(store::withdraw(ticket).size(), 1U);
 }
 
-// What is deposited is taken once: who closes it then has closed the last copy.
 // Who waits for something that a process was about to do hears of its end.
 TEST(Store, WritesAnEventfdWhenAHolderEnds) {
   const FileDescriptor event{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
@@ -207,6 +206,7 @@ TEST(Store, WritesAnEventfdWhenAHolderEnds) {
   process.join();
 }
 
+// What is deposited is taken once: who closes it then has closed the last copy.
 TEST(Store, GivesADepositOnce) {
   PipeEnds pipe;
   const Ticket ticket = deposit(pipe.writer);

@@ -19,6 +19,7 @@
 #include <exception>
 #include <fcntl.h>
 #include <fstream>
+#include <malloc.h>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -91,6 +92,8 @@ void soak(std::span<char* const> arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // Threads that meet get an arena of malloc each, which stays: hundreds of KiB, once in a while.
+  ::mallopt(M_ARENA_MAX, 1);
   NurseryErrors errors;
   const troupe::Runtime runtime{argc, argv};
   errors.give_back();

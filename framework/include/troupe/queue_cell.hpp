@@ -53,4 +53,21 @@ struct alignas(cell_bytes) QueueCell {
 };
 static_assert(sizeof(QueueCell) == QueueCell::num_lines * cell_bytes);
 
+/// The beginning of a queue's memory, which the nursery looks at as well.
+struct QueueCounts {
+  struct Side {
+    alignas(64) std::atomic<std::uint64_t> count;  ///< items put, or got
+    std::atomic<std::uint32_t> region;
+  };
+
+  static constexpr std::uint64_t right_mark = 0x747270'7175657565;
+
+  std::uint64_t mark;
+  std::uint64_t capacity;    ///< most items; 0: any number
+  std::uint32_t is_leasing;  ///< items that were got may be given to others until all are done
+  Side puts;
+  Side gets;
+  alignas(64) std::atomic<std::uint64_t> done;  ///< of a joinable queue: items that somebody has said to be done
+};
+
 }  // namespace troupe
