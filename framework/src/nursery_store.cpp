@@ -1,5 +1,6 @@
 // An entry is held by processes, or carried by another entry that a message lies in, or loose: then a message may be
-// on its way that names it, and it stays until there is too much that is younger.
+// on its way that names it, and it stays until there is too much that is younger. What only loose entries carry is loose
+// with them.
 
 #include "nursery_store.hpp"
 
@@ -7,6 +8,7 @@
 
 #include "stored_memory.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <poll.h>
@@ -70,7 +72,7 @@ void NurseryStore::settle(Entries::iterator entry) {
     leave_carriers(entry);
   }
   for (auto& [carrier, last_item] : entry->second.carriers) last_item = last_item_in(carrier);
-  if (entry->second.carriers.empty()) loosen(entry);
+  loosen(entry);
 }
 
 void NurseryStore::leave_carriers(Entries::iterator entry) {
@@ -103,19 +105,38 @@ void NurseryStore::drop_what_has_gone(Ticket carrier) {
     if (place == entry->second.carriers.end() || place->second > progress->num_gone) continue;
     entry->second.carriers.erase(place);
     queue->second.carried.erase(ticket);
-    if (entry->second.carriers.empty()) loosen(entry);
+    loosen(entry);
   }
 }
 
-void NurseryStore::loosen(Entries::iterator place) {
-  Entry& entry = place->second;
-  if (entry.loose) return;
-  entry.loose = loose_.insert(loose_.end(), place->first);
-  num_loose_descriptors_ += num_descriptors(entry);
+bool NurseryStore::is_kept(const Entry& entry) const {
+  return !entry.holders.empty() || std::ranges::any_of(entry.carriers, [&](const auto& carrier) {
+    const auto other = entries_.find(carrier.first);
+    return other != entries_.end() && !other->second.loose;
+  });
+}
+
+void NurseryStore::loosen(Entries::iterator entry) {
+  note_loose(entry);
   while (num_loose_descriptors_ > max_loose_) erase(entries_.find(loose_.front()));
 }
 
+// An entry that nobody keeps, and those that it has kept.
+void NurseryStore::note_loose(Entries::iterator place) {
+  Entry& entry = place->second;
+  if (entry.loose || is_kept(entry)) return;
+  entry.loose = loose_.insert(loose_.end(), place->first);
+  num_loose_descriptors_ += num_descriptors(entry);
+  for (const Ticket carried : entry.carried) note_loose(entries_.find(carried));
+}
+
 void NurseryStore::tighten(Entry& entry) {
+  if (!entry.loose) return;
+  forget_loose(entry);
+  for (const Ticket carried : entry.carried) tighten(entries_.find(carried)->second);
+}
+
+void NurseryStore::forget_loose(Entry& entry) {
   if (!entry.loose) return;
   loose_.erase(*entry.loose);
   entry.loose.reset();
@@ -123,7 +144,7 @@ void NurseryStore::tighten(Entry& entry) {
 }
 
 void NurseryStore::erase(Entries::iterator place) {
-  tighten(place->second);
+  forget_loose(place->second);
   leave_carriers(place);
   const Ticket ticket = place->first;
   const Entry entry = std::move(place->second);
@@ -169,9 +190,11 @@ void NurseryStore::attach(Ticket carrier, Ticket ticket) {
   const auto outer = entries_.find(carrier);
   const auto inner = entries_.find(ticket);
   if (outer == entries_.end() || inner == entries_.end() || outer == inner) return;
-  tighten(inner->second);
+  if (!outer->second.loose) tighten(inner->second);
   outer->second.carried.insert(ticket);
-  inner->second.carriers[carrier] = any_item;
+  // This may be the last word of a process that was killed meanwhile.
+  const bool is_left = inner->second.holders.empty() && !inner->second.is_deposit;
+  inner->second.carriers[carrier] = is_left ? last_item_in(carrier) : any_item;
 }
 
 void NurseryStore::deposit(Ticket ticket, std::optional<std::vector<FileDescriptor>> descriptors) {

@@ -59,14 +59,17 @@ class NurseryStore {
   void leave_carriers(Entries::iterator entry);
   std::uint64_t last_item_in(Ticket carrier) const;
   void drop_what_has_gone(Ticket carrier);
+  bool is_kept(const Entry& entry) const;
   void loosen(Entries::iterator entry);
+  void note_loose(Entries::iterator entry);
   void tighten(Entry& entry);
+  void forget_loose(Entry& entry);
   void erase(Entries::iterator entry);
 
   const std::size_t max_loose_;
   Entries entries_;
   std::unordered_map<pid_t, std::set<Ticket>> held_by_;
-  std::list<Ticket> loose_;  // held by nobody and carried by nothing, oldest first
+  std::list<Ticket> loose_;  // kept by nobody, oldest first
   std::size_t num_loose_descriptors_ = 0;
 };
 

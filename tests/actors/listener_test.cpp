@@ -5,6 +5,7 @@
 #include <troupe/process.hpp>
 
 #include "support/connections.hpp"
+#include "support/limits.hpp"
 #include "support/processes.hpp"
 
 #include <gtest/gtest.h>
@@ -19,7 +20,6 @@
 #include <memory>
 #include <netinet/in.h>
 #include <string>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <thread>
 #include <unistd.h>
@@ -129,15 +129,9 @@ TEST(Listener, SilentClientsDoNotKeepAllDescriptors) {
   Listener listener{with_key("key", 200ms)};
   std::vector<FileDescriptor> silent;
   for (int i = 0; i < 20; ++i) silent.push_back(connect_plainly(listener));
-  rlimit before{};
-  ::getrlimit(RLIMIT_NOFILE, &before);
-  const int first_free = ::dup(STDERR_FILENO);
-  ::close(first_free);
-  const rlimit low{static_cast<rlim_t>(first_free) + 6, before.rlim_max};
-  ::setrlimit(RLIMIT_NOFILE, &low);
+  const LimitedFiles limit{first_free_descriptor() + 6};
   for (int i = 0; i < 20; ++i) EXPECT_THROW(listener.accept(patience), AuthenticationError);
   EXPECT_THROW(listener.accept(0s), TimeoutError);
-  ::setrlimit(RLIMIT_NOFILE, &before);
 }
 
 // More of them than a listener keeps: the oldest go, and a real client still gets in.

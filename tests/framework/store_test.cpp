@@ -5,6 +5,7 @@
 #include <troupe/error.hpp>
 #include <troupe/process.hpp>
 
+#include "support/nursery.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
 
@@ -51,13 +52,6 @@ Ticket hold(const FileDescriptor& descriptor) {
 Ticket deposit(const FileDescriptor& descriptor) {
   const int number = descriptor.get();
   return store::deposit({&number, 1});
-}
-
-// So many descriptors come after it that what nobody holds is dropped.
-void push_out_what_is_loose() {
-  const PipeEnds pipe;
-  for (std::size_t i = 0; i < store::max_loose; ++i) deposit(pipe.writer);
-  EXPECT_THROW(store::withdraw(1), OSError);  // answered once the nursery has read all that
 }
 
 int error_of_withdraw(Ticket ticket) {

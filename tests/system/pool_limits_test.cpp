@@ -6,6 +6,7 @@
 #include <troupe/runtime.hpp>
 
 #include "support/forked.hpp"
+#include "support/limits.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
 
@@ -26,19 +27,6 @@ using namespace std::chrono_literals;
 using namespace troupe::test;
 using testing::HasSubstr;
 using troupe::Pool;
-
-class LimitedFiles {
- public:
-  explicit LimitedFiles(rlim_t limit) {
-    ::getrlimit(RLIMIT_NOFILE, &before_);
-    const rlimit low{limit, before_.rlim_max};
-    ::setrlimit(RLIMIT_NOFILE, &low);
-  }
-  ~LimitedFiles() { ::setrlimit(RLIMIT_NOFILE, &before_); }
-
- private:
-  rlimit before_{};
-};
 
 TEST(PoolLimits, WithoutFreeDescriptorsAPoolIsAnErrorAndOthersGoOn) {
   if (sanitized) GTEST_SKIP() << "sanitizers look at objects through a pipe, and there would be none";

@@ -1,5 +1,6 @@
 #include "footprint.hpp"
 
+#include "support/nursery.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
 #include "verdict.hpp"
@@ -8,14 +9,10 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
-#include <set>
 #include <sstream>
-#include <sys/stat.h>
 #include <sys/types.h>
 #include <tuple>
 #include <unistd.h>
-#include <utility>
-#include <vector>
 
 namespace troupe::test {
 
@@ -37,38 +34,15 @@ long resident_kib(pid_t pid) {
   return resident * (::sysconf(_SC_PAGESIZE) / 1024);
 }
 
-// Every file once, however many descriptors of it there are.
-long memory_of_descriptors_kib(pid_t pid) {
-  std::set<std::pair<dev_t, ino_t>> seen;
-  long blocks = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(folder_of(pid, "fd"))) {
-    struct stat status{};
-    if (::stat(entry.path().c_str(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
-    if (seen.emplace(status.st_dev, status.st_ino).second) blocks += status.st_blocks;
-  }
-  return blocks / 2;
-}
-
-std::vector<pid_t> children_of(pid_t pid) {
-  std::vector<pid_t> children;
-  for (const auto& task : std::filesystem::directory_iterator(folder_of(pid, "task"))) {
-    std::ifstream file{task.path() / "children"};
-    for (pid_t child = 0; file >> child;) children.push_back(child);
-  }
-  return children;
-}
-
 Footprint footprint() {
-  const auto self = children_of(::getpid());
-  require(self.size() == 1, "this program has " + std::to_string(self.size()) + " children, not just the nursery");
-  const pid_t nursery = self.front();
+  const pid_t nursery = nursery_pid();
   return {.descriptors = count_entries("/proc/self/fd"),
           .threads = count_entries("/proc/self/task"),
           .processes = 1 + children_of(nursery).size(),
           .nursery_descriptors = count_entries(folder_of(nursery, "fd")),
           .resident_kib = resident_kib(::getpid()),
           .nursery_resident_kib = resident_kib(nursery),
-          .kept_kib = memory_of_descriptors_kib(nursery)};
+          .kept_kib = static_cast<long>(memory_of(descriptors_of(nursery)) / 1024)};
 }
 
 }  // namespace

@@ -1,0 +1,62 @@
+#include "nursery.hpp"
+
+#include <troupe/error.hpp>
+#include <troupe/store.hpp>
+
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <fstream>
+#include <set>
+#include <stdexcept>
+#include <sys/stat.h>
+#include <system_error>
+#include <unistd.h>
+#include <utility>
+
+namespace troupe::test {
+
+std::vector<pid_t> children_of(pid_t pid) {
+  std::vector<pid_t> children;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task")) {
+    std::ifstream file{task.path() / "children"};
+    for (pid_t child = 0; file >> child;) children.push_back(child);
+  }
+  return children;
+}
+
+pid_t nursery_pid() {
+  const auto children = children_of(::getpid());
+  if (children.size() != 1)
+    throw std::runtime_error("this program has " + std::to_string(children.size()) + " children, not just the nursery");
+  return children.front();
+}
+
+std::vector<std::filesystem::path> descriptors_of(pid_t pid, const std::string& name) {
+  std::vector<std::filesystem::path> found;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/fd")) {
+    std::error_code gone;
+    if (std::filesystem::read_symlink(entry, gone).string().find(name) != std::string::npos) found.push_back(entry);
+  }
+  return found;
+}
+
+std::uint64_t memory_of(const std::vector<std::filesystem::path>& descriptors) {
+  constexpr std::uint64_t block_bytes = 512;
+  std::set<std::pair<dev_t, ino_t>> seen;
+  std::uint64_t bytes = 0;
+  for (const auto& path : descriptors) {
+    struct stat status{};
+    if (::stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
+    if (seen.emplace(status.st_dev, status.st_ino).second) bytes += static_cast<std::uint64_t>(status.st_blocks) * block_bytes;
+  }
+  return bytes;
+}
+
+void push_out_what_is_loose() {
+  const int number = STDERR_FILENO;
+  for (std::size_t i = 0; i < store::max_loose; ++i) store::deposit({&number, 1});
+  EXPECT_THROW(store::withdraw(1), OSError);  // answered once the nursery has read all that
+}
+
+}  // namespace troupe::test

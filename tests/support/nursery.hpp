@@ -1,0 +1,27 @@
+#pragma once
+
+// The nursery as it is seen from outside, and what a process has open.
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+namespace troupe::test {
+
+std::vector<pid_t> children_of(pid_t pid);
+
+/// The only child that this process has. Errors: std::runtime_error if it has none, or several.
+pid_t nursery_pid();
+
+/// The process's descriptors of what has `name` in its name, as paths in /proc.
+std::vector<std::filesystem::path> descriptors_of(pid_t pid, const std::string& name = "");
+
+/// The memory of all files that are among these, in bytes, each once.
+std::uint64_t memory_of(const std::vector<std::filesystem::path>& descriptors);
+
+/// So much is left in the store that it forgets what nobody holds and nothing carries.
+void push_out_what_is_loose();
+
+}  // namespace troupe::test
