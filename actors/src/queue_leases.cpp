@@ -3,23 +3,49 @@
 #include <troupe/cell.hpp>
 #include <troupe/error.hpp>
 
-#include <poll.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <map>
+#include <sstream>
 #include <string>
 
 namespace troupe::detail {
 
-bool has_ended(pid_t pid) noexcept {
-  const FileDescriptor pidfd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
-  if (!pidfd) return errno == ESRCH;
-  pollfd end{.fd = pidfd.get(), .events = POLLIN, .revents = 0};
-  return ::poll(&end, 1, 0) > 0;
+namespace {
+
+constexpr unsigned pid_bits = 22;  // the kernel's largest has no more
+
+pid_t pid_of(std::uint64_t key) { return static_cast<pid_t>(key & ((std::uint64_t{1} << pid_bits) - 1)); }
+
+std::uint64_t own_key() {
+  static std::atomic<std::uint64_t> known{0};
+  std::uint64_t key = known;
+  if (pid_of(key) != static_cast<pid_t>(own_pid())) known = key = process_key(static_cast<pid_t>(own_pid()));
+  return key;
+}
+
+bool has_start(std::uint64_t key) { return key >> pid_bits != 0; }
+
+bool is_dead(std::uint64_t key) {
+  if (has_ended(pid_of(key))) return true;
+  const std::uint64_t now = process_key(pid_of(key));
+  return has_start(key) && has_start(now) && now != key;
+}
+
+}  // namespace
+
+std::uint64_t process_key(pid_t pid) {
+  constexpr int num_fields_before = 19;  // from the state on, which follows the name
+  std::ifstream file{"/proc/" + std::to_string(pid) + "/stat"};
+  std::string text;
+  std::getline(file, text);
+  std::istringstream fields{text.substr(text.rfind(')') + 1)};
+  std::string field;
+  for (int i = 0; i < num_fields_before; ++i) fields >> field;
+  std::uint64_t start = 0;
+  fields >> start;
+  return start << pid_bits | static_cast<std::uint64_t>(pid);
 }
 
 QueueLeases::QueueLeases(int file, std::size_t offset)
@@ -41,26 +67,26 @@ void QueueLeases::keep(std::uint64_t number, std::span<const std::byte> message)
   place->number = number;
   place->deliveries = 1;
   place->owner_thread = own_tid();
-  place->owner.store(own_pid());
+  place->owner.store(own_key());
 }
 
 Lease* QueueLeases::find_orphan(std::uint64_t last_out) {
-  std::map<std::uint32_t, bool> ended;
+  std::map<std::uint64_t, bool> dead;
   for (Lease& lease : places_) {
-    std::uint32_t owner = lease.owner.load();
-    if (owner == 0 || owner == own_pid()) continue;
-    if (!ended.contains(owner)) ended[owner] = has_ended(static_cast<pid_t>(owner));
-    if (!ended[owner]) continue;
+    const std::uint64_t owner = lease.owner.load();
+    if (owner == 0 || owner == own_key()) continue;
+    if (!dead.contains(owner)) dead[owner] = is_dead(owner);
+    if (!dead[owner]) continue;
     if (lease.number <= last_out) return &lease;
     lease.owner.store(0);  // killed before it was out
   }
   return nullptr;
 }
 
-void QueueLeases::take_over(Lease& lease) noexcept {
+void QueueLeases::take_over(Lease& lease) {
   lease.owner_thread = own_tid();
   ++lease.deliveries;
-  lease.owner.store(own_pid());
+  lease.owner.store(own_key());
 }
 
 std::span<const std::byte> QueueLeases::message_of(const Lease& lease) const {
@@ -68,19 +94,19 @@ std::span<const std::byte> QueueLeases::message_of(const Lease& lease) const {
   return {messages_ + place * place_bytes, std::min<std::size_t>(lease.num_bytes, place_bytes)};
 }
 
-Lease* QueueLeases::oldest_taken() noexcept {
+Lease* QueueLeases::oldest_taken() {
   Lease* oldest = nullptr;
   const auto is_better = [](const Lease& a, const Lease& b) {
     const bool a_is_mine = a.owner_thread == own_tid();
     return a_is_mine != (b.owner_thread == own_tid()) ? a_is_mine : a.number < b.number;
   };
   for (Lease& lease : places_)
-    if (lease.owner.load() == own_pid() && (oldest == nullptr || is_better(lease, *oldest))) oldest = &lease;
+    if (lease.owner.load() == own_key() && (oldest == nullptr || is_better(lease, *oldest))) oldest = &lease;
   return oldest;
 }
 
-bool QueueLeases::end(Lease& lease) noexcept {
-  std::uint32_t owner = own_pid();
+bool QueueLeases::end(Lease& lease) {
+  std::uint64_t owner = own_key();
   return lease.owner.compare_exchange_strong(owner, 0);
 }
 

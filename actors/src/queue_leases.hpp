@@ -21,14 +21,18 @@
 
 namespace troupe::detail {
 
+/// Tells a process from a later one with the same pid: the pid, and when it began, or just the pid if /proc cannot be
+/// read. Thread: any.
+std::uint64_t process_key(pid_t pid);
+
 /// One item. Written with the get lock, but for `owner`, which its taker sets to 0.
 struct Lease {
-  std::atomic<std::uint32_t> owner;  ///< process; 0: the place is free
+  std::atomic<std::uint64_t> owner;  ///< key of the process; 0: the place is free
+  std::uint64_t number;              ///< of the item
   std::uint32_t owner_thread;
   std::uint32_t deliveries;  ///< how often it was given to somebody
   std::uint32_t num_bytes;
-  std::uint64_t number;  ///< of the item
-  std::byte unused[40];
+  std::byte unused[36];
 };
 static_assert(sizeof(Lease) == 64);
 
@@ -49,13 +53,13 @@ class QueueLeases {
   /// An item whose taker has died; null: there is none. Items from beyond `last_out` are in the queue still.
   Lease* find_orphan(std::uint64_t last_out);
   /// This thread takes such an item.
-  static void take_over(Lease& lease) noexcept;
+  static void take_over(Lease& lease);
   std::span<const std::byte> message_of(const Lease& lease) const;
 
   /// The oldest item that this thread has taken, or if it has none this process; null: there is none. Thread: any.
-  Lease* oldest_taken() noexcept;
+  Lease* oldest_taken();
   /// This process is done with the item. False: another thread was faster. Thread: any.
-  [[nodiscard]] static bool end(Lease& lease) noexcept;
+  [[nodiscard]] static bool end(Lease& lease);
   /// How many items are taken and not done. Thread: any.
   std::size_t size() const noexcept;
 
@@ -66,8 +70,5 @@ class QueueLeases {
   int file_;
   std::size_t messages_offset_;
 };
-
-/// Whether the process has ended, be it reaped or not.
-bool has_ended(pid_t pid) noexcept;
 
 }  // namespace troupe::detail

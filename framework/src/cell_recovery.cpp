@@ -48,17 +48,17 @@ void recover_cells(std::span<std::byte> slab, pid_t dead) noexcept {
   }
 }
 
-namespace {
-
-/// No process has this number or a higher one.
-constexpr pid_t end_of_pids = 1 << 22;
-
 bool has_ended(pid_t pid) noexcept {
   const FileDescriptor pidfd{open_pidfd(pid)};
   if (!pidfd) return errno == ESRCH;
   pollfd end{.fd = pidfd.get(), .events = POLLIN, .revents = 0};
-  return ::poll(&end, 1, 0) > 0;  // a process that nobody has waited for yet has ended as well
+  return ::poll(&end, 1, 0) > 0;
 }
+
+namespace {
+
+/// No process has this number or a higher one.
+constexpr pid_t end_of_pids = 1 << 22;
 
 }  // namespace
 

@@ -92,6 +92,9 @@ inline std::uint32_t own_tid() noexcept {
   return static_cast<std::uint32_t>(detail::cached_tid != 0 ? detail::cached_tid : detail::look_up_tid());
 }
 
+/// Whether that process has ended, also if nobody has waited for it yet. Thread: any.
+bool has_ended(pid_t pid) noexcept;
+
 /// The lower half of a word, which is what the kernel looks at when a thread goes to sleep on it.
 inline std::atomic<std::uint32_t>* low_half(std::atomic<std::uint64_t>& word) noexcept {
   return reinterpret_cast<std::atomic<std::uint32_t>*>(&word) + (std::endian::native == std::endian::big ? 1 : 0);
