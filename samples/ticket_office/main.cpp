@@ -2,24 +2,18 @@
 // Run: ticket_office
 // Prints what becomes of the tickets. Indented lines come from the buyers, so their order is free.
 
-#include <troupe/error.hpp>
-#include <troupe/file_descriptor.hpp>
 #include <troupe/lock.hpp>
 #include <troupe/process.hpp>
 #include <troupe/runtime.hpp>
+#include <troupe/shared_value.hpp>
 
-#include <cerrno>
 #include <chrono>
-#include <cstddef>
 #include <cstdlib>
-#include <fcntl.h>
 #include <iostream>
 #include <mutex>
 #include <stdexcept>
 #include <string>
 #include <thread>
-#include <unistd.h>
-#include <utility>
 #include <vector>
 
 namespace {
@@ -29,41 +23,18 @@ using namespace std::chrono_literals;
 constexpr int num_buyers = 10;
 constexpr int num_tickets = 6;
 
-void check(bool is_well, const char* attempted) {
-  if (!is_well) throw troupe::OSError(errno, attempted);
-}
+/// How many tickets are left. Each look and each change is one step, but both together are two.
+using Stock = troupe::Value<int>;
 
 /// One write per line, so that lines of several processes do not mix.
 void say(const std::string& text) { std::cout << text + '\n' << std::flush; }
 
-/// How many tickets are left: a number in a file without a name, which all buyers have open.
-class Stock {
- public:
-  explicit Stock(troupe::FileDescriptor file) : file_(std::move(file)) {}
-
-  int load() const {
-    int left = 0;
-    check(::pread(file_.get(), &left, sizeof left, 0) == sizeof left, "read the stock");
-    return left;
-  }
-  void store(int left) const { check(::pwrite(file_.get(), &left, sizeof left, 0) == sizeof left, "write the stock"); }
-  /// The same file once more, for another process.
-  troupe::FileDescriptor share() const {
-    troupe::FileDescriptor copy{::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0)};
-    check(static_cast<bool>(copy), "duplicate the stock's descriptor");
-    return copy;
-  }
-
- private:
-  troupe::FileDescriptor file_;
-};
-
 /// Looks, and if there is a ticket left, prints it and notes one less.
 bool buy(const Stock& stock) {
-  const int left = stock.load();
+  const int left = stock.get();
   if (left == 0) return false;
   std::this_thread::sleep_for(100ms);  // the printer; meanwhile others look, too
-  stock.store(left - 1);
+  stock.set(left - 1);
   return true;
 }
 
@@ -76,18 +47,12 @@ bool buy_with_lock(const Stock& stock, const troupe::Lock& lock) {
 constexpr int has_ticket = 0;
 constexpr int has_none = 3;
 
-void careless_buyer(troupe::FileDescriptor file) { std::exit(buy(Stock{std::move(file)}) ? has_ticket : has_none); }
+void careless_buyer(const Stock& stock) { std::exit(buy(stock) ? has_ticket : has_none); }
 
-void buyer(int number, troupe::FileDescriptor file, const troupe::Lock& lock) {
-  const bool bought = buy_with_lock(Stock{std::move(file)}, lock);
+void buyer(int number, const Stock& stock, const troupe::Lock& lock) {
+  const bool bought = buy_with_lock(stock, lock);
   say("  buyer " + std::to_string(number) + (bought ? " has a ticket" : " finds none left"));
   std::exit(bought ? has_ticket : has_none);
-}
-
-Stock open_office() {
-  Stock stock{troupe::create_memory_file("tickets", sizeof(int))};
-  stock.store(num_tickets);
-  return stock;
 }
 
 /// Waits for all buyers; returns how many have a ticket.
@@ -105,21 +70,21 @@ int count_tickets(const std::vector<troupe::Process>& buyers) {
 
 void without_lock() {
   say("ten buyers, six tickets, no lock:");
-  const Stock stock = open_office();
+  const Stock stock{num_tickets};
   std::vector<troupe::Process> buyers;
-  for (int i = 0; i < num_buyers; ++i) buyers.emplace_back(careless_buyer, stock.share()).start();
+  for (int i = 0; i < num_buyers; ++i) buyers.emplace_back(careless_buyer, stock).start();
   say(count_tickets(buyers) > num_tickets ? "oversold: more have a ticket than there were tickets"
                                           : "not oversold, by luck");
 }
 
 void with_lock() {
   say("ten buyers, six tickets, and a lock around looking and selling:");
-  const Stock stock = open_office();
+  const Stock stock{num_tickets};
   const troupe::Lock lock;
   std::vector<troupe::Process> buyers;
-  for (int i = 1; i <= num_buyers; ++i) buyers.emplace_back(buyer, i, stock.share(), lock).start();
+  for (int i = 1; i <= num_buyers; ++i) buyers.emplace_back(buyer, i, stock, lock).start();
   const int sold = count_tickets(buyers);
-  say("sold: " + std::to_string(sold) + ", left: " + std::to_string(stock.load()));
+  say("sold: " + std::to_string(sold) + ", left: " + std::to_string(stock.get()));
 }
 
 }  // namespace
