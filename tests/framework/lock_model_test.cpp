@@ -4,15 +4,14 @@
 
 #include <troupe/lock_cell.hpp>
 
+#include "model_search.hpp"
+
 #include <gtest/gtest.h>
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <string>
-#include <unordered_set>
-#include <vector>
 
 namespace troupe {
 namespace {
@@ -60,17 +59,11 @@ struct World {
   std::uint64_t kills_left = 0;
 };
 
-struct Bytes {
-  std::size_t operator()(const World& world) const {
-    return std::hash<std::string_view>{}({reinterpret_cast<const char*>(&world), sizeof world});
-  }
-  bool operator()(const World& a, const World& b) const { return std::memcmp(&a, &b, sizeof a) == 0; }
-};
-
-class Search {
+class Search : public troupe::test::ModelSearch<World> {
  public:
   Search(Protocol protocol, std::size_t num_processes, std::uint8_t rounds, std::uint64_t kills)
-      : protocol_(protocol), num_processes_(num_processes) {
+      : protocol_(protocol) {
+    num_processes_ = num_processes;
     World first;
     first.kills_left = kills;
     for (std::size_t i = 0; i < most_processes; ++i) {
@@ -83,22 +76,6 @@ class Search {
     reach(first);
   }
 
-  /// Goes everywhere; the first thing found wrong, empty if nothing is.
-  std::string run() {
-    while (!open_.empty() && wrong_.empty()) {
-      const World world = open_.back();
-      open_.pop_back();
-      check_exclusion(world);
-      const std::size_t before = num_moves_;
-      for (std::size_t i = 0; i < num_processes_; ++i) move(world, i);
-      recover(world);
-      if (num_moves_ == before) check_end(world);
-      kill(world);
-    }
-    return wrong_;
-  }
-  std::size_t num_states() const { return known_.size(); }
-
  private:
   static std::uint32_t pid(std::size_t index) { return static_cast<std::uint32_t>(index + 1); }
 
@@ -109,17 +86,12 @@ class Search {
     return result;
   }
 
-  void reach(const World& world) {
-    ++num_moves_;
-    if (known_.insert(world).second) open_.push_back(world);
-  }
-
   static void end_round(Process& process) {
     process.step = --process.rounds == 0 ? Step::done : Step::load;
     process.seen = 0;
   }
 
-  void move(const World& world, std::size_t index) {
+  void move(const World& world, std::size_t index) override {
     World next = world;
     Process& me = next.processes[index];
     switch (me.step) {
@@ -199,7 +171,7 @@ class Search {
     reach(next);
   }
 
-  void kill(const World& world) {
+  void kill(const World& world) override {
     if (world.kills_left == 0) return;
     for (std::size_t i = 0; i < num_processes_; ++i) {
       if (world.processes[i].step == Step::done || world.processes[i].step == Step::dead) continue;
@@ -211,7 +183,7 @@ class Search {
   }
 
   /// The nursery goes through the dead one by one, some time after their end.
-  void recover(const World& world) {
+  void recover(const World& world) override {
     if (world.recovery == Recovery::wake) return wake(world, num_processes_);
     if (world.recovery == Recovery::load) {
       World next = world;
@@ -232,31 +204,26 @@ class Search {
     }
   }
 
-  void check_exclusion(const World& world) {
+  void check(const World& world) override {
     std::size_t num_inside = 0;
     for (std::size_t i = 0; i < num_processes_; ++i) {
       const Step step = world.processes[i].step;
       if (step != Step::inside && step != Step::free) continue;
       ++num_inside;
-      if (lock_word::owner(world.word) != pid(i)) wrong_ = "one is inside and the word says otherwise";
+      if (lock_word::owner(world.word) != pid(i)) fail("one is inside and the word says otherwise");
     }
-    if (num_inside > 1) wrong_ = "two are inside";
+    if (num_inside > 1) fail("two are inside");
   }
 
-  void check_end(const World& world) {
+  void check_end(const World& world) override {
     for (std::size_t i = 0; i < num_processes_; ++i) {
       const Step step = world.processes[i].step;
-      if (step != Step::done && step != Step::dead) wrong_ = "one sleeps for ever";
+      if (step != Step::done && step != Step::dead) fail("one sleeps for ever");
     }
-    if (lock_word::owner(world.word) != 0) wrong_ = "nobody is left and the lock is held";
+    if (lock_word::owner(world.word) != 0) fail("nobody is left and the lock is held");
   }
 
   Protocol protocol_;
-  std::size_t num_processes_;
-  std::unordered_set<World, Bytes, Bytes> known_;
-  std::vector<World> open_;
-  std::size_t num_moves_ = 0;
-  std::string wrong_;
 };
 
 TEST(LockModel, TwoProcessesThatAreKilledAnywhereLeaveNobodyBehind) {

@@ -6,6 +6,7 @@
 /// between are those of QueueMemory, Bell, QueueCell::recover and NurseryStore::holder_ended. A lock is one step here:
 /// lock_model_test.cpp has its own.
 
+#include "model_search.hpp"
 #include "queue_model.hpp"
 
 #include <algorithm>
@@ -13,22 +14,11 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <functional>
 #include <string>
-#include <string_view>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
 namespace troupe::queue_model {
-
-struct Bytes {
-  std::size_t operator()(const World& world) const {
-    return std::hash<std::string_view>{}({reinterpret_cast<const char*>(&world), sizeof world});
-  }
-  bool operator()(const World& a, const World& b) const { return std::memcmp(&a, &b, sizeof a) == 0; }
-};
 
 template <class Number>
 constexpr std::uint8_t narrow(Number value) {
@@ -38,7 +28,7 @@ constexpr std::uint8_t bit(std::size_t number) { return narrow(1U << (number - 1
 constexpr std::uint8_t pid(std::size_t index) { return narrow(index + 1); }
 constexpr std::uint8_t other(std::uint8_t side) { return narrow(1 - side); }
 
-class Search {
+class Search : public test::ModelSearch<World> {
  public:
   Search(Protocol protocol, Setting setting) : protocol_(protocol), setting_(setting) {
     World first;
@@ -55,33 +45,12 @@ class Search {
     reach(first);
   }
 
-  /// Goes everywhere; the first thing found wrong, empty if nothing is.
-  std::string run() {
-    while (!open_.empty() && wrong_.empty()) {
-      const World world = open_.back();
-      open_.pop_back();
-      check_counts(world);
-      const std::size_t before = num_moves_;
-      for (std::size_t i = 0; i < num_processes_; ++i) move(world, i);
-      recover(world);
-      if (num_moves_ == before) check_end(world);
-      kill(world);
-    }
-    return wrong_;
-  }
-  std::size_t num_states() const { return known_.size(); }
-
  private:
-  void reach(const World& world) {
-    ++num_moves_;
-    if (known_.insert(world).second) open_.push_back(world);
-  }
-
   static Frame& frame_at(World& world, std::uint8_t region, std::uint8_t position) {
     return world.regions[region].frames[position % region_sizes[region]];
   }
 
-  void move(const World& world, std::size_t index) {
+  void move(const World& world, std::size_t index) override {
     World next = world;
     Process& me = next.processes[index];
     std::uint64_t& lock = next.locks[me.side];
@@ -378,7 +347,7 @@ class Search {
     me = {.step = rounds == 0 ? Step::done : Step::take, .role = me.role, .rounds = rounds, .side = me.role};
   }
 
-  void kill(const World& world) {
+  void kill(const World& world) override {
     if (world.kills_left == 0) return;
     for (std::size_t i = 0; i < num_processes_; ++i) {
       const Process& victim = world.processes[i];
@@ -393,7 +362,7 @@ class Search {
   }
 
   /// The nursery goes through the dead one by one, some time after their end.
-  void recover(const World& world) {
+  void recover(const World& world) override {
     if (world.processes[nursery].step != Step::done) return move(world, nursery);
     for (std::size_t i = 0; i < num_processes_; ++i) {
       if (world.processes[i].step != Step::dead || (world.recovered & bit(pid(i))) != 0) continue;
@@ -405,7 +374,6 @@ class Search {
     }
   }
 
-  void fail(const std::string& what) { wrong_ = what; }
 
   void check_order(const World& world, std::uint8_t item) {
     const unsigned first = (item - 1U) / setting_.puts * setting_.puts;
@@ -414,7 +382,7 @@ class Search {
   }
 
   /// Whoever could take a lock now finds the counts right.
-  void check_counts(const World& world) {
+  void check(const World& world) override {
     for (const std::uint8_t side : {put, get}) {
       if (lock_word::owner(world.locks[side]) != 0 || lock_word::is_abandoned(world.locks[side])) continue;
       if (world.counts[side] != std::popcount(world.moved[side])) fail("a count is wrong");
@@ -423,7 +391,8 @@ class Search {
     }
   }
 
-  void check_end(World world) {
+  void check_end(const World& end) override {
+    World world = end;
     std::uint8_t there = 0;
     const auto add = [&](std::uint8_t items) {
       if ((there & items) != 0) fail("an item is in two places");
@@ -448,11 +417,6 @@ class Search {
 
   Protocol protocol_;
   Setting setting_;
-  std::size_t num_processes_;
-  std::unordered_set<World, Bytes, Bytes> known_;
-  std::vector<World> open_;
-  std::size_t num_moves_ = 0;
-  std::string wrong_;
 };
 
 }  // namespace troupe::queue_model
