@@ -6,14 +6,18 @@
 
 #include "support/connections.hpp"
 #include "support/limits.hpp"
+#include "support/nursery.hpp"
 #include "support/processes.hpp"
 
 #include <gtest/gtest.h>
 
 #include <arpa/inet.h>
 #include <array>
+#include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdio>
+#include <deque>
 #include <filesystem>
 #include <functional>
 #include <future>
@@ -145,6 +149,40 @@ TEST(Listener, TooManySilentClientsCostTheOldest) {
   Connection accepted;
   EXPECT_EQ(refused_until_accepted(listener, accepted), 33);
   client.get();
+}
+
+std::size_t num_descriptors() { return descriptors_of(::getpid()).size(); }
+
+// Ten thousand clients without a word: those that know the key are served all the while, and what the listener holds for
+// the others is bounded.
+TEST(Listener, ServesAmongTenThousandSilentClients) {
+  constexpr int num_silent = 10'000;
+  constexpr int silent_per_client = 1'000;
+  constexpr std::size_t most_open = 300;  // more than the listener keeps
+  ListenerOptions options = with_key("key");
+  options.backlog = silent_per_client;  // beyond it the system has clients wait for a second
+  Listener listener{options};
+  const std::size_t before = num_descriptors();
+  std::atomic<int> num_refused{0};
+  std::thread server{[&] {
+    for (int i = 0; i < num_silent / silent_per_client; ++i) {
+      Connection accepted;
+      num_refused += refused_until_accepted(listener, accepted);
+      accepted.send(i);
+    }
+  }};
+  std::deque<FileDescriptor> silent;
+  for (int i = 0; i < num_silent; ++i) {
+    silent.push_back(connect_plainly(listener));
+    if (silent.size() > most_open) silent.pop_front();
+    if (i % silent_per_client == silent_per_client - 1) {
+      Connection client = Client(listener.address(), {.authkey = "key"});
+      EXPECT_EQ(client.recv<int>(), i / silent_per_client);
+      EXPECT_LE(num_descriptors(), before + 2 * most_open);
+    }
+  }
+  server.join();
+  EXPECT_GE(num_refused, num_silent - static_cast<int>(ListenerOptions{}.max_handshakes) - 1);
 }
 
 // Garbage, half a frame, an absurd length, a wrong answer, an early end: an error for that client, and the next is
