@@ -2,12 +2,14 @@
 
 // The faults that tests have workers commit.
 
+#include <troupe/codec.hpp>
 #include <troupe/error.hpp>
 
 #include <array>
 #include <csignal>
 #include <cstddef>
 #include <cstdlib>
+#include <span>
 #include <string>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -31,6 +33,12 @@ enum class Fault {
 inline constexpr std::array fault_names{
     "exception", "alien_exception", "larger_than_any_message", "exit_0",         "exit_3", "abort", "segfault",
     "sigkill",   "sigterm",         "sigstop_sigcont",         "sigstop_sigkill"};
+
+/// For codecs that commit larger_than_any_message: refused before anything is read.
+inline void encode_too_large(wire::Value::Builder out) {
+  static const std::byte first{};
+  encode(std::span{&first, std::size_t{1} << 29U}, out);
+}
 
 /// An error of the task; the others strike the process.
 inline bool is_thrown(Fault fault) { return fault <= Fault::larger_than_any_message; }

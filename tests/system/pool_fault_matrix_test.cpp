@@ -25,7 +25,6 @@
 #include <memory>
 #include <ranges>
 #include <semaphore>
-#include <span>
 #include <string>
 #include <tuple>
 #include <unistd.h>
@@ -150,11 +149,6 @@ Reply obey(Order order) {
     default: break;
   }
   return {order};
-}
-
-void encode_too_large(troupe::wire::Value::Builder out) {
-  static const std::byte first{};
-  troupe::encode(std::span{&first, std::size_t{1} << 29U}, out);  // refused before anything is read
 }
 
 }  // namespace
