@@ -1,8 +1,5 @@
 // How many items a queue has, and how many of them are done.
 
-#include <troupe/error.hpp>
-
-#include "message_arena.hpp"
 #include "queue_memory.hpp"
 
 #include <algorithm>

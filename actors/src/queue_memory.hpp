@@ -7,7 +7,8 @@
 ///     get lock ─► frame copied from the head ─► head moved: the item is out ─► counted, its room given back
 ///
 /// The move of the tail or the head is the one step at which an item is in, or out. A process that is killed before it
-/// has done nothing, one that is killed behind it has done all but the counting, which whoever takes its lock next does.
+/// has done nothing, one that is killed behind it has done all but the counting, which whoever takes its lock next
+/// does.
 ///
 /// Messages lie in regions, rings of growing size; when the region in which items are put is full, the next one is
 /// begun, and who gets follows when it has emptied the last. Large parts lie in an arena of the process that put them.
@@ -113,8 +114,8 @@ class QueueMemory {
 
   /// Whether get would find something at once. Thread: any.
   bool is_ready();
-  /// For `wait`: a descriptor of the caller's that becomes readable when is_ready may have become true from now on; look
-  /// once more after this. Empty if it is true already. Errors: OSError, with EBADF after close.
+  /// For `wait`: a descriptor of the caller's that becomes readable when is_ready may have become true from now on;
+  /// look once more after this. Empty if it is true already. Errors: OSError, with EBADF after close.
   FileDescriptor watch();
 
   /// One item is done. False: more than were put.

@@ -196,7 +196,8 @@ void ThreadPoolCore::terminate() {
   }
   for (const auto& task : dropped)
     if (task->claim())
-      task->fail(std::make_exception_ptr(Cancelled(task->title() + " had not begun when the pool was terminated")), true);
+      task->fail(std::make_exception_ptr(Cancelled(task->title() + " had not begun when the pool was terminated")),
+                 true);
   if (room) room->open();
 }
 

@@ -265,7 +265,8 @@ std::size_t num_workers(const ThreadPoolCore& core) noexcept { return core.num_w
 
 Ref<SharedOptions> thread_task_options(TaskOptions options) {
   if (options.timeout)
-    throw ValueError("tasks of threads can have no timeout: a thread cannot be stopped; use a deadline, or get(timeout)");
+    throw ValueError(
+        "tasks of threads can have no timeout: a thread cannot be stopped; use a deadline, or get(timeout)");
   return make_ref<SharedOptions>(std::move(options));
 }
 

@@ -13,8 +13,8 @@ constexpr auto linger_time = std::chrono::microseconds{100};
 
 }  // namespace
 
-// Leaving and the pump's lingering decide by Dekker's rule who watches next: each side first gives up its own mark, then
-// looks at the other's, in one total order; so at least one of them sees that it is up to it.
+// Leaving and the pump's lingering decide by Dekker's rule who watches next: each side first gives up its own mark,
+// then looks at the other's, in one total order; so at least one of them sees that it is up to it.
 
 void WaitingRoom::leave() {
   if (num_inside_.fetch_sub(1) > 1) {

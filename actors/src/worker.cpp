@@ -305,8 +305,8 @@ std::string task_arguments(std::span<const std::uint64_t> words) {
 
 namespace troupe {
 
-// A worker runs one task at a time, and all its threads are in that one. A thread of a ThreadPool, in whichever process,
-// has tasks of its own.
+// A worker runs one task at a time, and all its threads are in that one. A thread of a ThreadPool, in whichever
+// process, has tasks of its own.
 bool this_task::is_running() noexcept { return detail::ThreadTask::current() != nullptr || detail::running.id != 0; }
 std::uint64_t this_task::id() noexcept {
   const auto* task = detail::ThreadTask::current();

@@ -62,8 +62,8 @@ constexpr pid_t end_of_pids = 1 << 22;
 
 }  // namespace
 
-// The cells of each kind have the numbers of processes in one half of a word, below their marks. To recover for a number
-// that is none of a process, or of one that held nothing, changes nothing.
+// The cells of each kind have the numbers of processes in one half of a word, below their marks. To recover for a
+// number that is none of a process, or of one that held nothing, changes nothing.
 void recover_cells_of_all_dead(std::span<std::byte> slab) noexcept {
   std::vector<bool> seen(end_of_pids);
   const auto look_at = [&](std::uint32_t half) {

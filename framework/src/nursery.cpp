@@ -155,8 +155,7 @@ class Nursery {
     if (is_ending_ && !request.isAdopt() && !request.isName()) return;
     switch (request.which()) {
       case wire::NurseryRequest::START: return start(connection, request.getStart(), datagram);
-      case wire::NurseryRequest::ADOPT:
-        return adopt_connection(datagram);
+      case wire::NurseryRequest::ADOPT: return adopt_connection(datagram);
       case wire::NurseryRequest::PRELOAD: return preload(connection, request.getPreload());
       case wire::NurseryRequest::HOLD:
         store_.hold(request.getHold(), complete(datagram), datagram.sender_pid);
@@ -164,8 +163,7 @@ class Nursery {
       case wire::NurseryRequest::TAKE_HOLD:
         return give({.connection = connection, .ticket = request.getTakeHold(), .holder = datagram.sender_pid}, true);
       case wire::NurseryRequest::LET_GO: return store_.let_go(request.getLetGo(), datagram.sender_pid);
-      case wire::NurseryRequest::DEPOSIT:
-        return store_.deposit(request.getDeposit(), complete(datagram));
+      case wire::NurseryRequest::DEPOSIT: return store_.deposit(request.getDeposit(), complete(datagram));
       case wire::NurseryRequest::ATTACH:
         return store_.attach(request.getAttach().getCarrier(), request.getAttach().getTicket());
       case wire::NurseryRequest::WITHDRAW:
@@ -228,7 +226,8 @@ class Nursery {
       for (const auto& descriptor : withdrawn) numbers.push_back(descriptor.get());
     }
     if (numbers.empty() && store_.has_lost(wanted.ticket))
-      return reply_failure(wanted.connection, EMFILE, "finding what its ticket names: the nursery had too many files open");
+      return reply_failure(wanted.connection, EMFILE,
+                           "finding what its ticket names: the nursery had too many files open");
     if (numbers.empty() && may_wait) return unanswered_.push_back(wanted);
     if (numbers.empty()) return reply_failure(wanted.connection, ENOENT, "finding what its ticket names");
     if (wanted.holder != 0) holders_.watch(wanted.holder);

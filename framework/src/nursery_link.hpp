@@ -68,7 +68,8 @@ class NurseryLink {
   void hold_like(const NurseryLink& parent) noexcept;
   /// Errors: OSError.
   void preload(CodeRef function);
-  /// Gives back, in the cells that are mapped here, what processes left that have ended, if no nursery does it any more.
+  /// Gives back, in the cells that are mapped here, what processes left that have ended, if no nursery does it any
+  /// more.
   void recover_if_dead() const noexcept;
   /// Closes the connection and waits for the nursery to end; kills it if it does not. Main process only, at its end.
   void close(Lifeline& lifeline) noexcept;

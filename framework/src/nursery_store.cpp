@@ -1,6 +1,6 @@
 // An entry is held by processes, or carried by another entry that a message lies in, or loose: then a message may be
-// on its way that names it, and it stays until there is too much that is younger. What only loose entries carry is loose
-// with them.
+// on its way that names it, and it stays until there is too much that is younger. What only loose entries carry is
+// loose with them.
 
 #include "nursery_store.hpp"
 
@@ -88,8 +88,8 @@ std::uint64_t NurseryStore::last_item_in(Ticket carrier) const {
   return progress ? progress->num_put + 1 : any_item;  // who has just ended may have put one and not counted it
 }
 
-// What only items named that have gone is not carried any more. A process that was killed with such an item in its hands
-// cannot say so.
+// What only items named that have gone is not carried any more. A process that was killed with such an item in its
+// hands cannot say so.
 void NurseryStore::drop_what_has_gone(Ticket carrier) {
   const auto queue = entries_.find(carrier);
   if (queue == entries_.end() || queue->second.holders.empty() || queue->second.carried.empty() ||

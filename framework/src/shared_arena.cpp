@@ -4,11 +4,12 @@
 #include <troupe/error.hpp>
 #include <troupe/shared_arena.hpp>
 
+#include "stored_memory.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <exception>
-#include <fcntl.h>
 #include <span>
 #include <string>
 #include <sys/stat.h>
@@ -70,15 +71,11 @@ SharedArena::SharedArena(Ticket ticket, FileDescriptor file) : ticket_(ticket), 
   struct stat status{};
   if (::fstat(file_.get(), &status) != 0) throw OSError(errno, "looking at shared memory");
   const auto size = static_cast<std::size_t>(status.st_size);
-  const int seals = ::fcntl(file_.get(), F_GET_SEALS);
-  if (size < memory_page_bytes || seals < 0 || (seals & F_SEAL_SHRINK) == 0)
+  Control head{};
+  if (mark_of(file_.get()) != right_mark || ::pread(file_.get(), &head, sizeof head, 0) != ssize_t{sizeof head} ||
+      head.bytes > max_shared_arena_bytes || file_bytes(head.bytes) != size)
     throw CodecError("a handle of shared memory names something else");
-  Mapping control{file_.get(), 0, memory_page_bytes, Mapping::Access::read_only, "shared memory"};
-  const auto* head = reinterpret_cast<const Control*>(control.data());
-  const std::size_t bytes = head->bytes;
-  if (head->mark != right_mark || bytes > max_shared_arena_bytes || file_bytes(bytes) != size)
-    throw CodecError("a handle of shared memory names something else");
-  map(bytes);
+  map(head.bytes);
 }
 
 SharedArena::~SharedArena() {
@@ -142,7 +139,8 @@ bool SharedArena::has_messages(int file) noexcept {
   std::array<std::uint64_t, 1024> piece{};
   off_t at = ::lseek(file, memory_page_bytes, SEEK_DATA);
   while (at >= 0 && at < end) {
-    const ssize_t size = ::pread(file, piece.data(), std::min<std::size_t>(sizeof piece, static_cast<std::size_t>(end - at)), at);
+    const auto wanted = std::min<std::size_t>(sizeof piece, static_cast<std::size_t>(end - at));
+    const ssize_t size = ::pread(file, piece.data(), wanted, at);
     if (size <= 0) return false;
     for (const std::uint64_t word : std::span{piece}.first(static_cast<std::size_t>(size) / sizeof(std::uint64_t)))
       if (messages_of(word) > 0) return true;

@@ -77,7 +77,7 @@ SharedHeap::Block SharedHeap::allocate(std::ptrdiff_t bytes) {
 }
 
 std::size_t SharedHeap::next_arena_bytes(std::size_t bytes) {
-  const std::size_t next = round_up(std::max(next_arena_, bytes), memory_page_bytes);
+  const std::size_t next = round_to_pages(std::max(next_arena_, bytes));
   if (next_arena_ < largest_doubled) next_arena_ *= 2;
   return next;
 }

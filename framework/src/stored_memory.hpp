@@ -16,8 +16,8 @@ std::uint64_t mark_of(int descriptor) noexcept;
 /// Reads the counts that the processes keep; one that was killed while it changed them leaves one too many at most.
 std::optional<bool> is_named_by_messages(int descriptor) noexcept;
 
-/// How many items were put into the queue that this is the memory of, and how many of these, from the first on, nobody can
-/// get any more.
+/// How many items were put into the queue that this is the memory of, and how many of these, from the first on, nobody
+/// can get any more.
 struct QueueProgress {
   std::uint64_t num_put = 0;
   std::uint64_t num_gone = 0;

@@ -1,5 +1,5 @@
-// The cases of CPython's _TestCondition under their names, for processes (every start method) and for threads. What each
-// pins down is restated in one line.
+// The cases of CPython's _TestCondition under their names, for processes (every start method) and for threads. What
+// each pins down is restated in one line.
 
 #include <troupe/condition.hpp>
 

@@ -1,5 +1,5 @@
-// The cases of CPython's _TestProcess, _TestPool, _TestPoolWorkerErrors and TestInitializers that it also runs on threads
-// (flavour T), under their names. What each pins down is restated in one line.
+// The cases of CPython's _TestProcess, _TestPool, _TestPoolWorkerErrors and TestInitializers that it also runs on
+// threads (flavour T), under their names. What each pins down is restated in one line.
 
 #include <troupe/dummy.hpp>
 #include <troupe/error.hpp>

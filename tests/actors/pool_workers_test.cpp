@@ -203,8 +203,10 @@ TEST(PoolWorkers, MayHavePoolsAndProcessesOfTheirOwnIfNotDaemonic) {
 TEST(PoolWorkers, TasksOfATasksPoolInheritItsDeadline) {
   const auto left_in_nested = [](int) {
     Pool inner{PoolOptions{.workers = 1, .daemon = false}};
-    const auto left = inner.with({.deadline = 10h}).apply(
-        [](int) { return std::chrono::nanoseconds(troupe::this_task::deadline() - std::chrono::steady_clock::now()); }, 0);
+    const auto time_left = [](int) {
+      return std::chrono::nanoseconds(troupe::this_task::deadline() - std::chrono::steady_clock::now());
+    };
+    const auto left = inner.with({.deadline = 10h}).apply(time_left, 0);
     inner.close();
     inner.join();
     return left;

@@ -69,7 +69,8 @@ TEST(ThreadPoolOptions, ADeadlineFailsWhatIsLate) {
 
 TEST(ThreadPoolOptions, RetriesAfterTheErrorsThatItIsToldOf) {
   ScopedPool pool{2};
-  const auto retrying = pool.with({.retries = 3, .retry_on = troupe::exceptions<troupe::KeyError>(), .backoff = {.initial = 1ms}});
+  const auto retrying =
+      pool.with({.retries = 3, .retry_on = troupe::exceptions<troupe::KeyError>(), .backoff = {.initial = 1ms}});
   std::atomic<int> attempts{0};
   const auto third = [&](std::string text) {
     if (++attempts < 3) throw troupe::KeyError("not yet");

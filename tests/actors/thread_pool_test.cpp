@@ -151,7 +151,8 @@ TEST(ThreadPool, AWaitingTaskRunsOthersThatItsResultNeeds) {
 TEST(ThreadPool, ManyTasksMayWaitAtOnce) {
   ScopedPool pool{2};
   std::vector<troupe::ThreadResult<int>> results;
-  for (int i = 0; i < 20'000; ++i) results.push_back(pool.apply_async([&pool, i] { return pool.apply(square, i % 10); }));
+  for (int i = 0; i < 20'000; ++i)
+    results.push_back(pool.apply_async([&pool, i] { return pool.apply(square, i % 10); }));
   int sum = 0;
   for (const auto& result : results) sum += result.get();
   EXPECT_EQ(sum, 20'000 / 10 * 285);

@@ -58,7 +58,8 @@ std::unique_ptr<Forked> asleep(Body body) {
 }
 
 /// Has a process do `act` and kills it after 0, 1, 2 ... instructions (after the first 150 every second, and so on),
-/// until it gets to the end. Each time with a court of its own: `before(court, victim's pid)`, some instructions, kill, `after(court, victim's pid, was it done)`.
+/// until it gets to the end. Each time with a court of its own: `before(court, victim's pid)`, some instructions, kill,
+/// `after(court, victim's pid, was it done)`.
 template <class MakeCourt, class Before, class Act, class After>
 void kill_everywhere(MakeCourt make_court, Before before, Act act, After after) {
   const OnOneProcessor quick;

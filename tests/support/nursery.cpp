@@ -48,7 +48,8 @@ std::uint64_t memory_of(const std::vector<std::filesystem::path>& descriptors) {
   for (const auto& path : descriptors) {
     struct stat status{};
     if (::stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
-    if (seen.emplace(status.st_dev, status.st_ino).second) bytes += static_cast<std::uint64_t>(status.st_blocks) * block_bytes;
+    if (!seen.emplace(status.st_dev, status.st_ino).second) continue;
+    bytes += static_cast<std::uint64_t>(status.st_blocks) * block_bytes;
   }
   return bytes;
 }

@@ -156,8 +156,8 @@ void make_name(const FileDescriptor& line, const std::string& name, bool is_know
   return fourth.exitcode().value_or(-1);
 });
 
-// Who asks for what the nursery could not take is told so, and so is who comes too late to be heard; a block stays whose
-// user it could not watch.
+// Who asks for what the nursery could not take is told so, and so is who comes too late to be heard; a block stays
+// whose user it could not watch.
 TEST(KeptItems, SayWhenTheNurseryHasTooManyFilesOpen) {
   Program program{"few files"};
   EXPECT_THAT(program.read_line(), HasSubstr(std::to_string(EMFILE) + " "));

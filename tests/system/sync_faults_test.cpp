@@ -1,5 +1,5 @@
-// Processes that are killed, terminated or stopped at random moments while they use locks and the like that others use as
-// well. Whatever happens: one holder at a time, no permit lost, nobody left behind.
+// Processes that are killed, terminated or stopped at random moments while they use locks and the like that others use
+// as well. Whatever happens: one holder at a time, no permit lost, nobody left behind.
 
 #include <troupe/barrier.hpp>
 #include <troupe/condition.hpp>

@@ -95,8 +95,8 @@ class Barrier {
       : Barrier(parties, make_action(std::move(action)), bound(timeout), Among::processes) {}
 
   /// Waits until all parties do, and returns how many were there before the caller: 0 to parties - 1, each once.
-  /// Blocks. Errors: BrokenBarrierError if it is broken or breaks meanwhile, also because the caller's timeout ends; in the one
-  /// that called the action, what that threw.
+  /// Blocks. Errors: BrokenBarrierError if it is broken or breaks meanwhile, also because the caller's timeout ends; in
+  /// the one that called the action, what that threw.
   int wait() const { return wait_until(timeout_ ? deadline_after(*timeout_) : no_deadline); }
   /// The same for at most `timeout`; a negative one is zero.
   template <class Rep, class Period>

@@ -35,9 +35,9 @@ struct Delivery {
   unsigned deliveries = 1;
 };
 
-/// A queue of items of type T, which is any type with a codec; Dynamic takes what others put as anything. A queue can be
-/// an argument of processes and tasks, be stored and passed on; copies are the same queue. Thread: any.
-/// All functions are const, because it is what the queue names that changes.
+/// A queue of items of type T, which is any type with a codec; Dynamic takes what others put as anything. A queue can
+/// be an argument of processes and tasks, be stored and passed on; copies are the same queue. Thread: any. All
+/// functions are const, because it is what the queue names that changes.
 template <class T = Dynamic>
 class Queue {
  public:
@@ -56,7 +56,8 @@ class Queue {
   /// Errors: Full if it is not to block; ValueError after close; OSError when there is no memory for it; what the
   /// codec throws, unless on_queue_feeder_error takes it.
   void put(const T& item, bool block = true) const { put_until(item, block ? no_deadline : Deadline::min()); }
-  /// The same, Full when there was no room for `timeout`. Without blocking that does not matter; a negative one is zero.
+  /// The same, Full when there was no room for `timeout`. Without blocking that does not matter; a negative one is
+  /// zero.
   template <class Rep, class Period>
   void put(const T& item, bool block, std::chrono::duration<Rep, Period> timeout) const {
     put_until(item, block ? deadline_after(timeout) : Deadline::min());

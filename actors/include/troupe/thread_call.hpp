@@ -116,8 +116,10 @@ class CallTask final : public ThreadTaskOf<T> {
   };
 
   void call(bool last) override {
-    std::apply([&](auto&... stored) { this->value_.emplace(call_to_keep<T>(call_->callable, hand_on<Args>(stored, last)...)); },
-               call_->arguments);
+    const auto keep = [&](auto&... stored) {
+      this->value_.emplace(call_to_keep<T>(call_->callable, hand_on<Args>(stored, last)...));
+    };
+    std::apply(keep, call_->arguments);
   }
   void drop() noexcept override { call_.reset(); }
 

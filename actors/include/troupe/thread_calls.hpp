@@ -37,14 +37,14 @@ using ThreadResultIterator = ResultIterator<T, detail::ThreadTasks<T>>;
 /// Calls that run on a ThreadPool's threads, all with the same options and callbacks; as TaskCalls, with these
 /// differences. Callables may be and capture anything. Arguments and items are copied or moved in and handed on as
 /// values; wrap in std::ref what is to be shared. What a task throws arrives as it was thrown, the same object; results
-/// are references to nothing: views in them become owners. Made by a ThreadPool; cheap to copy. Thread: any. Only in the
-/// process that made the pool.
+/// are references to nothing: views in them become owners. Made by a ThreadPool; cheap to copy. Thread: any. Only in
+/// the process that made the pool.
 template <class OnResult = detail::NoCallback, class OnError = detail::NoCallback>
 class ThreadCalls {
  public:
   /// Calls whose tasks have these options instead. `priority`, `name`, `retries` after one of `retry_on`, and `backoff`
-  /// are as in a Pool. A `deadline` fails with TimeoutError what has not begun by then, as soon as somebody waits for it
-  /// or a worker comes to it, and what runs once it has ended; it can look at this_task::deadline().
+  /// are as in a Pool. A `deadline` fails with TimeoutError what has not begun by then, as soon as somebody waits for
+  /// it or a worker comes to it, and what runs once it has ended; it can look at this_task::deadline().
   /// Errors: ValueError for options that make no sense, and for a `timeout`: a thread cannot be stopped.
   ThreadCalls with(TaskOptions options) const {
     return {core_, detail::thread_task_options(std::move(options)), callbacks_};

@@ -120,8 +120,8 @@ bool look_shortly(Predicate found) noexcept {
 /// the slab; more than once does no harm. The memory is trusted in nothing: others may write anything there meanwhile.
 /// Thread: any, in any process that has the slab mapped. Never blocks.
 void recover_cells(std::span<std::byte> slab, pid_t dead) noexcept;
-/// The same for every process that has ended and may have left something in these cells: after the death of the nursery,
-/// which would have told. Thread: any.
+/// The same for every process that has ended and may have left something in these cells: after the death of the
+/// nursery, which would have told. Thread: any.
 void recover_cells_of_all_dead(std::span<std::byte> slab) noexcept;
 
 }  // namespace troupe

@@ -272,8 +272,8 @@ T decode(wire::Value::Reader in) {
   }
 }
 
-/// Runs `read`, which takes a message apart by hand (`result.getValue()`), and returns what it returns: what Cap'n Proto
-/// finds wrong with the message becomes a CodecError, as in decode. Thread: any.
+/// Runs `read`, which takes a message apart by hand (`result.getValue()`), and returns what it returns: what Cap'n
+/// Proto finds wrong with the message becomes a CodecError, as in decode. Thread: any.
 template <class Read>
 decltype(auto) guard_reading(Read&& read) {
   try {

@@ -53,7 +53,8 @@ Ticket deposit(std::span<const int> descriptors);
 /// younger.
 std::vector<FileDescriptor> withdraw(Ticket ticket);
 
-/// Most descriptors that nobody holds and nothing carries; a quarter of those that the nursery may have, if that is less.
+/// Most descriptors that nobody holds and nothing carries; a quarter of those that the nursery may have, if that is
+/// less.
 inline constexpr std::size_t max_loose = 1024;
 
 }  // namespace store
@@ -70,8 +71,8 @@ class WrittenHandles {
   WrittenHandles(const WrittenHandles&) = delete;
   WrittenHandles& operator=(const WrittenHandles&) = delete;
 
-  /// What a codec calls for each ticket that it writes. `take_back` undoes what it has counted for this message; it keeps
-  /// alive what it needs. It may throw Error.
+  /// What a codec calls for each ticket that it writes. `take_back` undoes what it has counted for this message; it
+  /// keeps alive what it needs. It may throw Error.
   static void note(Ticket ticket, TakeBack take_back = nullptr) {
     if (current_ != nullptr) current_->add(ticket, std::move(take_back));
   }
