@@ -34,9 +34,10 @@ struct NurseryProcess {
   FileDescriptor pidfd;
   FileDescriptor connection;
 };
-/// Starts a nursery: by fork while this process has one thread, else by executing the program anew.
-/// `lifeline` is the read end of this process's. Errors: OSError naming the step.
-NurseryProcess start_nursery(int lifeline, const std::string& program_name);
+/// Starts a nursery: the first one by fork while this process has one thread, else by executing the program anew. One
+/// that replaces another must not inherit what this process has made meanwhile: its processes would have locks, queues
+/// and memory that it does not know of. `lifeline` is the read end of this process's. Errors: OSError naming the step.
+NurseryProcess start_nursery(int lifeline, const std::string& program_name, bool is_first);
 /// What the program does when it is executed as a nursery. `signal_mask` is its second argument.
 [[noreturn]] void become_executed_nursery(const char* program_name, const char* signal_mask) noexcept;
 

@@ -48,9 +48,13 @@ std::vector<int> numbers_of(const std::vector<FileDescriptor>& descriptors) {
 void NurseryLink::open(Lifeline& lifeline, const std::string& program_name) {
   lifeline_ = &lifeline;
   program_name_ = program_name;
+  start_nursery(true);
+}
+
+void NurseryLink::start_nursery(bool is_first) {
   flush_standard_streams();  // or what they hold would be written twice
   nursery_environment_ = environment_hash();
-  NurseryProcess nursery = start_nursery(lifeline.read_end(), program_name);
+  NurseryProcess nursery = troupe::start_nursery(lifeline_->read_end(), program_name_, is_first);
   nursery_ = nursery.pid;
   nursery_pidfd_ = std::move(nursery.pidfd);
   connection_ = std::move(nursery.connection);
@@ -75,7 +79,7 @@ void NurseryLink::introduce() {
 bool NurseryLink::reopen_if_dead() {
   if (lifeline_ == nullptr) return false;
   end_nursery();  // it closed its connection, so it is dead or dying
-  open(*lifeline_, program_name_);
+  start_nursery(false);
   detail::recover_mapped_slabs_of_all_dead();  // of those who ended with the nursery, or while there was none
   for (const CodeRef function : preloads_) send_preload(function);
   for (const auto& [ticket, copies] : held_) send_hold(ticket, numbers_of(copies));

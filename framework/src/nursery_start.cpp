@@ -114,11 +114,11 @@ sigset_t mask_from_text(const char* text) {
 
 }  // namespace
 
-NurseryProcess start_nursery(int lifeline, const std::string& program_name) {
+NurseryProcess start_nursery(int lifeline, const std::string& program_name, bool is_first) {
   NurseryProcess nursery;
   auto [mine, theirs] = make_socket_pair("making a connection to the nursery");
   tell_senders(theirs.get());
-  const bool forks = has_one_thread();
+  const bool forks = is_first && has_one_thread();
   auto [failure_read, failure_write] = make_pipe("starting the nursery");
 
   // No handler of the program may run in the nursery, and no signal may end it.

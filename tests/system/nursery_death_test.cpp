@@ -173,6 +173,29 @@ TEST(NurseryDeath, LeavesNothingHeld) {
   }
 }
 
+void die_holding(const Held& held) {
+  held.lock.acquire();
+  held.permits.acquire();
+  held.items.get();
+  ::raise(SIGKILL);
+}
+
+// What was made before the nursery died is no less looked after when a process dies that its successor has started.
+TEST(NurseryDeath, TheNextOneKnowsWhatItsProcessesHold) {
+  const Held held;
+  held.items.put(7);
+  Reported witness{StartMethod::forkserver};
+  ::kill(witness.nursery, SIGKILL);
+  witness.process.join();
+  Process holder{die_holding, held};
+  holder.start();
+  holder.join();
+  EXPECT_TRUE(held.lock.acquire(true, patience));
+  EXPECT_TRUE(held.lock.abandoned());
+  EXPECT_TRUE(held.permits.acquire(true, patience));
+  EXPECT_EQ(held.items.get(true, patience), 7);
+}
+
 // Output that is buffered when a nursery is replaced comes out once.
 TEST(NurseryDeath, DoublesNoOutput) {
   Program program{"replaced nursery"};
