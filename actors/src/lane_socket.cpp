@@ -56,7 +56,6 @@ void LaneSocket::drain() noexcept {
     const auto size = receive_with_descriptors(socket_.get(), bytes, arrived.descriptors, MSG_DONTWAIT);
     if (size < 0 && (errno == EINTR || errno == ECONNRESET)) continue;
     if (size <= 0) return;
-    if (size == 1) return;
     if (size < static_cast<std::ptrdiff_t>(sizeof arrived.tag) || arrived.descriptors.empty()) continue;
     std::memcpy(&arrived.tag, bytes.data(), sizeof arrived.tag);
     arrived_.push_back(std::move(arrived));
@@ -70,6 +69,8 @@ void LaneSocket::send_descriptors(std::uint32_t tag, std::span<const int> number
   do {
     error = send_with_descriptors(socket_.get(), bytes, numbers, 0);
   } while (error == EINTR);
+  // The other side has been closed with something unread in it: nobody is there.
+  if (error == ECONNRESET) error = EPIPE;
   if (error != 0) throw OSError(error, "sending descriptors through a pipe");
 }
 

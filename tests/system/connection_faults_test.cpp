@@ -278,6 +278,39 @@ struct Freed {
   void operator()(void* memory) const { std::free(memory); }
 };
 
+// A wake-up that comes when the sleeper is up already stays in the socket, and descriptors come behind it.
+TEST(Lane, DescriptorsComeBehindWakeUpsThatNobodyNeeded) {
+  auto [mine, theirs] = LaneSocket::make_pair();
+  LaneSocket sender{std::move(mine)};
+  LaneSocket receiver{std::move(theirs)};
+  LaneSocket::Bell bell{0};
+  for (int i = 0; i < 2; ++i) {
+    LaneSocket::arm(bell);
+    sender.ring(bell);
+    LaneSocket::disarm(bell);
+  }
+  const int number = STDERR_FILENO;
+  sender.send_descriptors(5, {&number, 1});
+  EXPECT_EQ(receiver.take_descriptors(5, 1).size(), 1U);
+}
+
+// The system says so in another way when the other side had not read all.
+TEST(Lane, DescriptorsForNobodyAreABrokenPipe) {
+  for (const bool all_is_read : {true, false}) {
+    auto [mine, theirs] = LaneSocket::make_pair();
+    LaneSocket sender{std::move(mine)};
+    const int number = STDERR_FILENO;
+    if (!all_is_read) sender.send_descriptors(4, {&number, 1});
+    theirs.reset();
+    try {
+      sender.send_descriptors(5, {&number, 1});
+      ADD_FAILURE() << "no error";
+    } catch (const OSError& error) {
+      EXPECT_EQ(error.errno_value(), EPIPE);
+    }
+  }
+}
+
 class DamagedLane : public testing::Test {
  protected:
   void SetUp() override { std::memset(data_.get(), 0, lane_bytes); }
