@@ -54,10 +54,13 @@ std::uint64_t memory_of(const std::vector<std::filesystem::path>& descriptors) {
   return bytes;
 }
 
+// It answers that there is nothing under a ticket when it has read everything.
+void wait_for_nursery() { EXPECT_THROW(store::withdraw(1), OSError); }
+
 void push_out_what_is_loose() {
   const int number = STDERR_FILENO;
   for (std::size_t i = 0; i < store::max_loose; ++i) store::deposit({&number, 1});
-  EXPECT_THROW(store::withdraw(1), OSError);  // answered once the nursery has read all that
+  wait_for_nursery();
 }
 
 }  // namespace troupe::test

@@ -21,6 +21,9 @@ std::vector<std::filesystem::path> descriptors_of(pid_t pid, const std::string& 
 /// The memory of all files that are among these, in bytes, each once.
 std::uint64_t memory_of(const std::vector<std::filesystem::path>& descriptors);
 
+/// Returns once the nursery has done all that it was told before, by whomever.
+void wait_for_nursery();
+
 /// So much is left in the store that it forgets what nobody holds and nothing carries.
 void push_out_what_is_loose();
 
