@@ -138,7 +138,8 @@ class Cell final : public caf::monitorable_actor, public caf::resumable {
       while (oldest != nullptr) {
         const caf::mailbox_element_ptr current{oldest};
         oldest = static_cast<caf::mailbox_element*>(oldest->next);
-        if (typeid(*current) == typeid(Letter)) receive(static_cast<Letter&>(*current).mail);
+        auto& element = *current;
+        if (typeid(element) == typeid(Letter)) receive(static_cast<Letter&>(element).mail);
       }
     } while (!inbox_.try_block());
     return awaiting_message;

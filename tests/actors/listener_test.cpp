@@ -258,7 +258,7 @@ class Python {
 bool has_python() { return std::system("python3 -c 'import multiprocessing.connection' 2>/dev/null") == 0; }
 
 void talk(Connection& connection) {
-  for (const std::size_t size : {1, 5, 20'000, 3'000'000}) {
+  for (const std::size_t size : {1U, 5U, 20'000U, 3'000'000U}) {
     connection.send_bytes(std::string(size, 'a'));
     EXPECT_EQ(to_text(connection.recv_bytes()), std::string(size, 'A'));
   }
