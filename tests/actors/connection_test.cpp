@@ -188,8 +188,9 @@ TEST(Connection, MessagesOfAllSizesComeBack) {
   auto [mine, theirs] = Pipe();
   Process process{echo_bytes, std::move(theirs)};
   process.start();
-  for (const std::size_t size : {0, 1, 47, 48, 49, 112, 4096, 65519, 65520, 65521, 65536, 200'000, 262'127, 262'128,
-                                 262'129, 262'144, 300'000, 1'000'000, 20'000'000}) {
+  constexpr std::size_t sizes[] = {0,     1,     47,      48,      49,      112,     4096,    65519,     65520,    65521,
+                                   65536, 200'000, 262'127, 262'128, 262'129, 262'144, 300'000, 1'000'000, 20'000'000};
+  for (const std::size_t size : sizes) {
     std::string text(size, 'x');
     for (std::size_t i = 0; i < size; i += 61) text[i] = static_cast<char>(i);
     mine.send_bytes(text);
