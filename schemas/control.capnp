@@ -48,7 +48,7 @@ struct Start {
   spawn @2 :Bool;           # execute the program anew; else fork the nursery
   hasOutput @3 :Bool;       # the requester's standard output is open and comes along
   hasErrors @4 :Bool;       # the same for its standard error
-  launch @5 :Data;          # one Launch as a flat message; empty: it is large, or for a program, and in a memfd
+  launch @5 :Data;          # one Launch as a flat message; empty: in a memfd, as it is large or the program is executed
 }
 
 struct Preload {

@@ -16,6 +16,8 @@
 #include <array>
 #include <cerrno>
 #include <limits>
+#include <optional>
+#include <span>
 #include <string>
 
 namespace troupe {
@@ -125,14 +127,10 @@ void Connection::send_encoded(const void* value, Encode write) {
   const auto words = scratch.words();
   capnp::MallocMessageBuilder message{kj::arrayPtr(reinterpret_cast<capnp::word*>(words.data()), words.size())};
   scratch.set_used(0);  // the message clears what it has used
-  if (link.carries_descriptors()) {
-    const OutgoingDescriptors outgoing;
-    write(value, message.initRoot<wire::Value>());
-    send_message(link, message, outgoing.numbers());
-  } else {
-    write(value, message.initRoot<wire::Value>());
-    send_message(link, message, {});
-  }
+  std::optional<OutgoingDescriptors> descriptors;
+  if (link.carries_descriptors()) descriptors.emplace();
+  write(value, message.initRoot<wire::Value>());
+  send_message(link, message, descriptors ? descriptors->numbers() : std::span<const int>{});
   handles.sent();
 }
 

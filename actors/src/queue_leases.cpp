@@ -14,8 +14,6 @@ namespace troupe::detail {
 
 namespace {
 
-constexpr unsigned pid_bits = 22;  // the kernel's largest has no more
-
 pid_t pid_of(std::uint64_t key) { return static_cast<pid_t>(key & ((std::uint64_t{1} << pid_bits) - 1)); }
 
 std::uint64_t own_key() {
@@ -71,10 +69,9 @@ void QueueLeases::keep(std::uint64_t number, std::span<const std::byte> message)
 }
 
 Lease* QueueLeases::find_orphan(std::uint64_t last_out) {
-  std::map<std::uint64_t, bool> dead;
+  std::map<std::uint64_t, bool> dead{{0, false}, {own_key(), false}};
   for (Lease& lease : places_) {
     const std::uint64_t owner = lease.owner.load();
-    if (owner == 0 || owner == own_key()) continue;
     if (!dead.contains(owner)) dead[owner] = is_dead(owner);
     if (!dead[owner]) continue;
     if (lease.number <= last_out) return &lease;
@@ -95,13 +92,14 @@ std::span<const std::byte> QueueLeases::message_of(const Lease& lease) const {
 }
 
 Lease* QueueLeases::oldest_taken() {
+  const std::uint64_t own = own_key();
   Lease* oldest = nullptr;
   const auto is_better = [](const Lease& a, const Lease& b) {
     const bool a_is_mine = a.owner_thread == own_tid();
     return a_is_mine != (b.owner_thread == own_tid()) ? a_is_mine : a.number < b.number;
   };
   for (Lease& lease : places_)
-    if (lease.owner.load() == own_key() && (oldest == nullptr || is_better(lease, *oldest))) oldest = &lease;
+    if (lease.owner.load() == own && (oldest == nullptr || is_better(lease, *oldest))) oldest = &lease;
   return oldest;
 }
 

@@ -21,8 +21,10 @@
 
 namespace troupe::detail {
 
+/// Those of the kernel's largest pid.
+inline constexpr unsigned pid_bits = 22;
 /// Tells a process from a later one with the same pid: the pid, and when it began, or just the pid if /proc cannot be
-/// read. Thread: any.
+/// read. The pid is in the lowest `pid_bits`. Thread: any.
 std::uint64_t process_key(pid_t pid);
 
 /// One item. Written with the get lock, but for `owner`, which its taker sets to 0.

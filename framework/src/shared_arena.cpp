@@ -36,6 +36,17 @@ std::size_t words_bytes(std::size_t bytes) {
 }
 std::size_t file_bytes(std::size_t bytes) { return memory_page_bytes + words_bytes(bytes) + bytes; }
 
+/// Takes one `unit` off the count that `count_of` reads, if the block is there and counts any; what the word was before.
+/// 0: nothing was taken off.
+std::uint64_t take_off(std::atomic<std::uint64_t>& word, std::uint32_t serial, std::uint64_t (*count_of)(std::uint64_t),
+                       std::uint64_t unit) noexcept {
+  std::uint64_t before = word.load(std::memory_order_acquire);
+  do {
+    if (serial_of(before) != serial || count_of(before) == 0) return 0;
+  } while (!word.compare_exchange_weak(before, before - unit, std::memory_order_acq_rel));
+  return before;
+}
+
 [[noreturn]] void fail_count(const char* what) {
   throw RuntimeError(std::string("a block of shared memory has too many ") + what +
                      ": more than a million; send it less often at once");
@@ -174,20 +185,12 @@ bool SharedArena::add_message(std::size_t offset, std::uint32_t serial) {
 }
 
 void SharedArena::drop_message(std::size_t offset, std::uint32_t serial) noexcept {
-  Word& counts = word(offset);
-  std::uint64_t before = counts.load(std::memory_order_acquire);
-  do {
-    if (serial_of(before) != serial || messages_of(before) == 0) return;
-  } while (!counts.compare_exchange_weak(before, before - one_message, std::memory_order_acq_rel));
+  take_off(word(offset), serial, messages_of, one_message);
 }
 
 void SharedArena::drop_user(std::size_t offset, std::uint32_t serial, std::size_t bytes) noexcept {
-  Word& counts = word(offset);
-  std::uint64_t before = counts.load(std::memory_order_acquire);
-  do {
-    if (serial_of(before) != serial || users_of(before) == 0) return;
-  } while (!counts.compare_exchange_weak(before, before - one_user, std::memory_order_acq_rel));
-  if (before - one_user != unused_word(serial)) return;
+  const std::uint64_t before = take_off(word(offset), serial, users_of, one_user);
+  if (before != unused_word(serial) + one_user) return;
   if (control_->orphaned.load(std::memory_order_acquire) == 0 || !end_block(offset, serial)) return;
   const std::size_t base = memory_page_bytes + words_bytes(bytes_);
   punch(base + offset, base + offset + bytes);
