@@ -151,8 +151,6 @@ TEST(Listener, TooManySilentClientsCostTheOldest) {
   client.get();
 }
 
-std::size_t num_descriptors() { return descriptors_of(::getpid()).size(); }
-
 // Ten thousand clients without a word: those that know the key are served all the while, and what the listener holds for
 // the others is bounded.
 TEST(Listener, ServesAmongTenThousandSilentClients) {

@@ -7,6 +7,7 @@
 #include <troupe/runtime.hpp>
 
 #include "support/faults.hpp"
+#include "support/nursery.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
 
@@ -17,7 +18,6 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
-#include <filesystem>
 #include <iterator>
 #include <ranges>
 #include <string>
@@ -35,10 +35,6 @@ using troupe::PoolOptions;
 
 int stop(int x) { return ::raise(SIGSTOP), x; }
 int die(int x) { return ::raise(SIGKILL), x; }
-
-std::ptrdiff_t num_descriptors() {
-  return std::distance(std::filesystem::directory_iterator{"/proc/self/fd"}, std::filesystem::directory_iterator{});
-}
 
 // A timer of an hour must not hold the pool's memory and descriptors for an hour.
 TEST(PoolRules, TimersGoWithThePool) {

@@ -11,6 +11,7 @@
 #include <troupe/shared_memory.hpp>
 #include <troupe/shared_memory_manager.hpp>
 
+#include "support/nursery.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
 
@@ -338,18 +339,8 @@ INSTANTIATE_TEST_SUITE_P(Methods, TestSharedMemory,
 
 // --- TestResourceTracker: the nursery is the one who cleans up ---
 
-pid_t nursery_pid() {
-  auto [mine, theirs] = make_line();
-  Process process{ProcessOptions{.start_method = StartMethod::forkserver},
-                  [](const FileDescriptor& line) { send_text(line, std::to_string(::getppid())); }, std::move(theirs)};
-  process.start();
-  const pid_t pid = std::stoi(receive_text(mine));
-  process.join();
-  return pid;
-}
-
 void check_signal(int number) {
-  const pid_t before = nursery_pid();
+  const pid_t before = pid_of_starting_nursery();
   const Redirected errors{STDERR_FILENO};
   ASSERT_EQ(::kill(before, number), 0);
   const auto memory = SharedMemory::create(10);
@@ -360,7 +351,7 @@ void check_signal(int number) {
   process.start();
   EXPECT_TRUE(semaphore.acquire(true, patience));
   process.join();
-  EXPECT_EQ(nursery_pid(), before);
+  EXPECT_EQ(pid_of_starting_nursery(), before);
   EXPECT_EQ(errors.text(), "");
 }
 
@@ -370,14 +361,14 @@ TEST(TestResourceTracker, test_resource_tracker_sigterm) { check_signal(SIGTERM)
 
 // A process of any start method uses its parent's.
 TEST(TestResourceTracker, test_resource_tracker_reused) {
-  const pid_t nursery = nursery_pid();
+  const pid_t nursery = pid_of_starting_nursery();
   for (const StartMethod method : {StartMethod::fork, StartMethod::forkserver, StartMethod::spawn}) {
     auto [mine, theirs] = make_line();
     Process process{ProcessOptions{.daemon = false, .start_method = method},
                     [](const FileDescriptor& line) {
                       const auto memory = SharedMemory::create(10);
                       memory.unlink();
-                      send_text(line, std::to_string(nursery_pid()));
+                      send_text(line, std::to_string(pid_of_starting_nursery()));
                     },
                     std::move(theirs)};
     process.start();

@@ -5,6 +5,7 @@
 #include <troupe/launch.hpp>
 #include <troupe/runtime.hpp>
 
+#include "support/nursery.hpp"
 #include "support/processes.hpp"
 
 #include <gmock/gmock.h>
@@ -17,7 +18,6 @@
 #include <cstdint>
 #include <dirent.h>
 #include <fcntl.h>
-#include <filesystem>
 #include <string>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -52,12 +52,6 @@ std::shared_ptr<LaunchMessage> message_for(ProcessEntry entry, std::int64_t argu
   auto message = std::make_shared<LaunchMessage>(code_ref(reinterpret_cast<AnyFunction>(entry)));
   message->init_arguments(1)[0].setInt64(argument);
   return message;
-}
-
-std::size_t num_open_files() {
-  std::size_t count = 0;
-  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) ++count;
-  return count;
 }
 
 class ChildEveryMethod : public testing::TestWithParam<StartMethod> {
@@ -141,10 +135,10 @@ TEST_P(ChildEveryMethod, LeavesNoDescriptorsOpen) {
     Child::launch({.name = "Short", .method = GetParam(), .message = message_for(end_at_once)}).wait(no_deadline);
   };
   for (int i = 0; i < 40; ++i) start_and_wait();
-  const std::size_t before = num_open_files();
+  const std::size_t before = num_descriptors();
   for (int i = 0; i < 40; ++i) start_and_wait();
   // What the Runtime remembers until its next sweep is bounded: sixteen processes of at most two descriptors.
-  EXPECT_LE(num_open_files(), before + 32);
+  EXPECT_LE(num_descriptors(), before + 32);
 }
 
 TEST_P(ChildEveryMethod, RefusesWhatCannotBePassed) {

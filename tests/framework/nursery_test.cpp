@@ -5,6 +5,7 @@
 #include <troupe/error.hpp>
 #include <troupe/runtime.hpp>
 
+#include "support/nursery.hpp"
 #include "support/processes.hpp"
 
 #include <gmock/gmock.h>
@@ -31,15 +32,6 @@ using namespace troupe::test;
 using testing::HasSubstr;
 
 void send_parent(const FileDescriptor& line) { send_text(line, std::to_string(::getppid())); }
-
-pid_t nursery_pid() {
-  auto [mine, theirs] = make_line();
-  Process process{send_parent, std::move(theirs)};
-  process.start();
-  const pid_t pid = std::stoi(receive_text(mine));
-  process.join();
-  return pid;
-}
 
 std::chrono::nanoseconds processor_time(pid_t pid) {
   clockid_t clock{};
@@ -71,7 +63,7 @@ TEST(Nursery, KeepsManyProcesses) {
 
 // Handles of processes that have ended cost the nursery nothing.
 TEST(Nursery, SleepsWhenNothingHappens) {
-  const pid_t nursery = nursery_pid();
+  const pid_t nursery = pid_of_starting_nursery();
   std::vector<Process> ended;
   for (int i = 0; i < 5; ++i) {
     ended.emplace_back([] {});
@@ -86,9 +78,9 @@ TEST(Nursery, SleepsWhenNothingHappens) {
 
 // Signals that end other programs do not end it; what it is called shows in ps.
 TEST(Nursery, IgnoresSignals) {
-  const pid_t nursery = nursery_pid();
+  const pid_t nursery = pid_of_starting_nursery();
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGUSR1}) EXPECT_EQ(::kill(nursery, number), 0);
-  EXPECT_EQ(nursery_pid(), nursery);
+  EXPECT_EQ(pid_of_starting_nursery(), nursery);
 }
 
 // Signals meant for a process reach it however early they come.
@@ -136,7 +128,7 @@ TEST(Nursery, IsTheSameForAllGenerations) {
                     },
                     copy_of(theirs)};
     process.start();
-    EXPECT_EQ(receive_text(mine), std::to_string(nursery_pid()));
+    EXPECT_EQ(receive_text(mine), std::to_string(pid_of_starting_nursery()));
     process.join();
   }
 }

@@ -4,6 +4,7 @@
 #include <troupe/pump.hpp>
 
 #include "../support/forked.hpp"
+#include "../support/nursery.hpp"
 
 #include <gmock/gmock.h>
 
@@ -340,13 +341,12 @@ TEST(Pump, SleepsWhenThereIsNothingToDo) {
 TEST(Pump, EveryProcessHasItsOwn) {
   if (test::thread_sanitized) GTEST_SKIP() << "ThreadSanitizer does not see threads of such processes";
   let_pump_run();
-  const auto count_descriptors = [] { return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {}); };
   EXPECT_EQ(run_in_child([&] {
-              const auto before = count_descriptors();
+              const auto before = test::num_descriptors();
               EXPECT_FALSE(pump_thread());
               let_pump_run();
               EXPECT_TRUE(pump_thread());
-              EXPECT_EQ(count_descriptors(), before + 2);
+              EXPECT_EQ(test::num_descriptors(), before + 2);
               EXPECT_EQ(run_in_child([] { let_pump_run(); }), 0);
             }),
             0);

@@ -1,12 +1,16 @@
 #include "nursery.hpp"
 
 #include <troupe/error.hpp>
+#include <troupe/process.hpp>
 #include <troupe/store.hpp>
+
+#include "processes.hpp"
 
 #include <gtest/gtest.h>
 
 #include <cstddef>
 #include <fstream>
+#include <ranges>
 #include <set>
 #include <stdexcept>
 #include <sys/stat.h>
@@ -30,6 +34,20 @@ pid_t nursery_pid() {
   if (children.size() != 1)
     throw std::runtime_error("this program has " + std::to_string(children.size()) + " children, not just the nursery");
   return children.front();
+}
+
+pid_t pid_of_starting_nursery() {
+  auto [mine, theirs] = make_line();
+  Process process{ProcessOptions{.start_method = StartMethod::forkserver},
+                  [](const FileDescriptor& line) { send_text(line, std::to_string(::getppid())); }, std::move(theirs)};
+  process.start();
+  const pid_t pid = std::stoi(receive_text(mine));
+  process.join();
+  return pid;
+}
+
+std::size_t num_descriptors() {
+  return static_cast<std::size_t>(std::ranges::distance(std::filesystem::directory_iterator("/proc/self/fd")));
 }
 
 std::vector<std::filesystem::path> descriptors_of(pid_t pid, const std::string& name) {

@@ -11,6 +11,7 @@
 #include <troupe/pump.hpp>
 
 #include "support/faults.hpp"
+#include "support/nursery.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
 
@@ -21,7 +22,6 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
-#include <filesystem>
 #include <memory>
 #include <ranges>
 #include <semaphore>
@@ -299,9 +299,6 @@ class PoolFaultMatrix : public testing::TestWithParam<Cell> {
   void strike(Phase phase, Fault fault);
   void settle(Phase phase, Fault fault);
 
-  static std::size_t num_descriptors() {
-    return static_cast<std::size_t>(std::ranges::distance(std::filesystem::directory_iterator("/proc/self/fd")));
-  }
   static bool num_descriptors_become(std::size_t number) {
     return comes_true([=] { return num_descriptors() == number; });
   }

@@ -38,7 +38,7 @@ class LeasesOf : public testing::Test {
   std::array<std::byte, 8> message_{};
 };
 
-constexpr std::uint64_t one_tick = std::uint64_t{1} << 22U;
+constexpr std::uint64_t one_tick = std::uint64_t{1} << troupe::detail::pid_bits;
 
 TEST_F(LeasesOf, ALivingProcessAreItsOwn) {
   EXPECT_FALSE(is_free_of(process_key(::getpid())));

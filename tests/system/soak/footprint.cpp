@@ -36,7 +36,7 @@ long resident_kib(pid_t pid) {
 
 Footprint footprint() {
   const pid_t nursery = nursery_pid();
-  return {.descriptors = count_entries("/proc/self/fd"),
+  return {.descriptors = num_descriptors(),
           .threads = count_entries("/proc/self/task"),
           .processes = 1 + children_of(nursery).size(),
           .nursery_descriptors = count_entries(folder_of(nursery, "fd")),
