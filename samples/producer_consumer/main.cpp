@@ -1,5 +1,4 @@
-// Shows queues between processes: a full one, a closed one, one whose producers wait until all is done, one with
-// leases.
+// Shows queues between processes: full, closed, one whose producers wait until all is done, one with leases.
 // Run: producer_consumer
 // Prints what goes in and what comes out. Indented lines come from other processes, so their order is free.
 
