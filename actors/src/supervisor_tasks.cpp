@@ -19,6 +19,8 @@ namespace {
 
 /// What waking a sleeping worker costs; less work than this is not worth it.
 constexpr double wake_ns = 25'000;
+/// So much work in tiny tasks goes to one worker before another one gets any.
+constexpr double tiny_ahead_ns = 100'000;
 /// Every so many submissions the submitter takes results along, so that neither rings nor memory fill up.
 constexpr unsigned submissions_between_drains = 16;
 
@@ -72,6 +74,7 @@ void Supervisor::take_task(Ref<TaskRecord> task) {
   if (++submitted_since_drain_ >= submissions_between_drains) {
     submitted_since_drain_ = 0;
     drain_results();
+    core_.waiting_room().pass_by();
   }
   core_.waiting_room().ensure_watched();
 }
@@ -79,13 +82,18 @@ void Supervisor::take_task(Ref<TaskRecord> task) {
 WorkerSlot* Supervisor::choose_worker() const { return task_time_.is_short() ? choose_for_short() : choose_for_long(); }
 
 // Short tasks stay with workers that are awake: as long as those have little to do, waking another one would only cost.
+// Tiny ones stay with one of them: it runs them faster than they can be given out, and a second one would only want the
+// submitter's processor.
 WorkerSlot* Supervisor::choose_for_short() const {
+  const bool is_tiny = task_time_.is_tiny();
   WorkerSlot* awake = nullptr;
   WorkerSlot* asleep = nullptr;
   for (const auto& slot : core_.slots()) {
     if (!may_get(*slot) || !slot->has_started()) continue;
     if (slot->in_flight.empty() && slot->sleeps()) {
       if (asleep == nullptr || slot->last_given < asleep->last_given) asleep = slot.get();
+    } else if (is_tiny && task_time_.backlog_ns(slot->in_flight.size()) < tiny_ahead_ns) {
+      return slot.get();
     } else if (awake == nullptr || slot->in_flight.size() < awake->in_flight.size()) {
       awake = slot.get();
     }

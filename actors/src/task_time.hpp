@@ -16,8 +16,11 @@ namespace troupe::detail {
 class TaskTime {
  public:
   void learn(std::chrono::nanoseconds busy) noexcept {
-    mean_ns_ =
-        known() ? mean_ns_ + (static_cast<double>(busy.count()) - mean_ns_) / 8 : static_cast<double>(busy.count());
+    const auto ns = static_cast<double>(busy.count());
+    // A single one that the kernel has held up for milliseconds says nothing about the others; a second one does.
+    const double counted = known_ ? std::min(ns, std::max(most_growth * mean_ns_, last_ns_)) : ns;
+    mean_ns_ = known_ ? mean_ns_ + (counted - mean_ns_) / 8 : ns;
+    last_ns_ = ns;
     known_ = true;
     ++counts_[bucket_of(static_cast<std::uint64_t>(busy.count()))];
     longest_ = std::max(longest_, busy);
@@ -25,6 +28,8 @@ class TaskTime {
   bool known() const noexcept { return known_; }
   /// So short that waking a sleeping worker would cost more than running the task behind others.
   bool is_short() const noexcept { return known_ && mean_ns_ < 50'000; }
+  /// So short that giving it out takes as long as running it.
+  bool is_tiny() const noexcept { return known_ && mean_ns_ < 700; }
   /// How many tasks a worker may hold: about 200 us of work, 1 for long tasks and while nothing is known.
   std::size_t depth() const noexcept {
     if (!known_ || mean_ns_ > 1'000'000) return 1;
@@ -51,6 +56,8 @@ class TaskTime {
   /// Work that a worker may hold: enough to be busy until somebody looks, little enough to be fair.
   static constexpr double work_ahead_ns = 200'000;
   static constexpr std::size_t most_ahead = 1024;
+  /// So many times the average does a single task count at most.
+  static constexpr double most_growth = 8;
 
   /// Four buckets for every power of two.
   static std::size_t bucket_of(std::uint64_t ns) noexcept {
@@ -65,6 +72,7 @@ class TaskTime {
   }
 
   double mean_ns_ = 0;
+  double last_ns_ = 0;
   bool known_ = false;
   std::array<std::uint64_t, 256> counts_{};
   std::chrono::nanoseconds longest_{0};

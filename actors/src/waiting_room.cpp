@@ -2,16 +2,32 @@
 
 #include "pool_core.hpp"
 
+#include <algorithm>
 #include <climits>
+#include <utility>
 
 namespace troupe::detail {
 
 namespace {
 
-/// How long the pump leaves results alone while they keep coming.
-constexpr auto linger_time = std::chrono::microseconds{100};
+/// How long the pump leaves results alone while they keep coming: the second while others come for them.
+constexpr auto shortest_linger_time = std::chrono::microseconds{100};
+constexpr auto longest_linger_time = std::chrono::microseconds{800};
 
 }  // namespace
+
+WaitingRoom::WaitingRoom(PoolCore& core, Bell bell, Bell::Word* word)
+    : core_(core), bell_(bell), word_(word), linger_time_(shortest_linger_time) {}
+
+void WaitingRoom::enter() noexcept {
+  num_inside_.fetch_add(1);
+  pass_by();
+}
+
+void WaitingRoom::pass_by() noexcept {
+  // A count that gets lost does not matter: that somebody was here shows all the same.
+  num_visits_.store(num_visits_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
 
 // Leaving and the pump's lingering decide by Dekker's rule who watches next: each side first gives up its own mark,
 // then looks at the other's, in one total order; so at least one of them sees that it is up to it.
@@ -94,23 +110,32 @@ void WaitingRoom::ensure_watched() {
 }
 
 void WaitingRoom::linger() {
-  Pump::instance().call_at(std::chrono::steady_clock::now() + linger_time,
-                           [core = Ref<PoolCore>::share(&core_)] { core->waiting_room().serve_from_pump(); });
+  Pump::instance().call_at(std::chrono::steady_clock::now() + linger_time_,
+                           [core = Ref<PoolCore>::share(&core_)] { core->waiting_room().end_linger(); });
+}
+
+// While others come and go it is enough to see now and then that they still do: each look takes a processor from them.
+void WaitingRoom::end_linger() {
+  const std::uint32_t num_visits = num_visits_.load(std::memory_order_relaxed);
+  if (std::exchange(num_visits_seen_, num_visits) != num_visits) {
+    linger_time_ = std::min(2 * linger_time_, std::chrono::nanoseconds{longest_linger_time});
+    if (num_inside_.load() == 0 && core_.has_results()) core_.drain();
+    return linger();
+  }
+  linger_time_ = shortest_linger_time;
+  pump_lingers_.store(false);
+  serve_from_pump();
 }
 
 void WaitingRoom::serve_from_pump() {
-  pump_lingers_.store(false);
-  if (num_inside_.load() > 0) return;
+  if (pump_lingers_.load() || num_inside_.load() > 0) return;
   if (core_.has_results()) {
     core_.drain();
     if (core_.num_outstanding() == 0) return;
-    pump_lingers_.store(true);
-    return linger();
+  } else if (core_.num_outstanding() == 0 || !arm_pump() || !core_.has_results()) {
+    return;
   }
-  if (core_.num_outstanding() > 0 && arm_pump() && core_.has_results()) {
-    pump_lingers_.store(true);
-    linger();
-  }
+  if (!pump_lingers_.exchange(true)) linger();
 }
 
 }  // namespace troupe::detail

@@ -225,8 +225,8 @@ TEST(PoolWorkers, AreToldOfInStatistics) {
   EXPECT_THROW(pool.apply([](int) { throw std::runtime_error("x"); }, 0), std::runtime_error);
   const auto running = pool.apply_async([](int x) { return ::raise(SIGSTOP), x; }, 1);
   const auto other = pool.apply_async([](int x) { return ::raise(SIGSTOP), x; }, 1);
-  const auto queued = pool.apply_async(square, 1);
   EXPECT_TRUE(comes_true([&] { return pool.statistics().running == 2; }));
+  const auto queued = pool.apply_async(square, 1);
   const troupe::PoolStatistics now = pool.statistics();
   EXPECT_EQ(now.queued, 1U);
   EXPECT_EQ(now.done, 10U);
