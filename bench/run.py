@@ -21,6 +21,8 @@ from pathlib import Path
 
 BENCH_DIR = Path(__file__).resolve().parent
 RUN_TIMEOUT_SECONDS = 120
+# Peers with a ProcessPoolExecutor, and the modules that may hold it: Debian has loky inside of python3-joblib.
+EXECUTORS = {"concurrent.futures": ("concurrent.futures",), "loky": ("loky", "joblib.externals.loky")}
 REFERENCE_PEER = "multiprocessing"
 
 
@@ -188,10 +190,12 @@ def open_peers(without_erlang):
     python = "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else sys.executable
     peers = {REFERENCE_PEER: ([python, str(BENCH_DIR / "peers" / "multiprocessing_bench.py")], None)}
     executor_bench = [python, str(BENCH_DIR / "peers" / "executor_bench.py")]
-    for module in ("concurrent.futures", "loky"):
-        if subprocess.run([python, "-c", f"import {module}"], stdin=subprocess.DEVNULL,
-                          stderr=subprocess.DEVNULL).returncode == 0:
-            peers[module] = ([*executor_bench, module], None)
+    for peer, modules in EXECUTORS.items():
+        for module in modules:
+            if subprocess.run([python, "-c", f"import {module}"], stdin=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL).returncode == 0:
+                peers[peer] = ([*executor_bench, module], None)
+                break
     if without_erlang or not (shutil.which("erl") and shutil.which("erlc")):
         return peers, []
     try:

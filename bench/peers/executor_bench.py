@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs one named row with the ProcessPoolExecutor of a module and prints its figure.
 
-Usage: executor_bench.py MODULE ROW, where MODULE is concurrent.futures or loky.
+Usage: executor_bench.py MODULE ROW, where MODULE is concurrent.futures, loky or joblib.externals.loky.
 
 Only what happens after a crash: multiprocessing.Pool, the reference peer, has no figure there, because a task whose
 worker is killed never ends. An executor notices the death, but is broken as a whole and has to be made anew.
