@@ -51,8 +51,8 @@ struct PipeLink::Memory {
 /// Makes one descriptor readable while there is data: the socket for what comes, an event for what is there already.
 struct PipeLink::Watch {
   explicit Watch(int socket) {
-    epoll = FileDescriptor{::epoll_create1(EPOLL_CLOEXEC)};
-    event = FileDescriptor{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    epoll = above_standard(FileDescriptor{::epoll_create1(EPOLL_CLOEXEC)});
+    event = above_standard(FileDescriptor{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)});
     if (!epoll || !event) throw OSError(errno, "making the fileno of a pipe");
     for (const int number : {socket, event.get()}) {
       epoll_event interest{.events = EPOLLIN, .data = {}};

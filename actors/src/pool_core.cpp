@@ -136,7 +136,7 @@ PoolCore::PoolCore(PoolOptions options)
       task_arena_("troupe-" + name() + "-tasks"),
       page_file_(create_memory_file("troupe-" + name(), page_bytes)),
       page_(page_file_.get(), 0, page_bytes, Mapping::Access::read_write, "a pool's page"),
-      eventfd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      eventfd_(above_standard(FileDescriptor{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)})),
       signal_mask_(current_signal_mask()),
       fork_depth_(fork_depth()) {
   if (!eventfd_) throw OSError(errno, "making the doorbell of " + name());

@@ -153,7 +153,7 @@ std::shared_ptr<QueueMemory> QueueMemory::make(std::uint64_t capacity, QueueKind
   cell.head().options = static_cast<std::uint32_t>(kind);
   std::vector<FileDescriptor> files;
   files.push_back(create_memory_file("troupe-queue", region_offset(QueueHeader::num_regions) + QueueLeases::bytes));
-  files.emplace_back(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  files.push_back(above_standard(FileDescriptor{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)}));
   if (!files[1]) throw OSError(errno, "making a queue's eventfd");
   const Ticket ticket = new_ticket();
   store::hold(ticket, std::array{files[0].get(), files[1].get()});
@@ -409,7 +409,7 @@ bool QueueMemory::is_ready() {
 FileDescriptor QueueMemory::watch() {
   if (is_closed) throw OSError(EBADF, "waiting for a closed queue");
   if (is_ready()) return {};
-  FileDescriptor epoll{::epoll_create1(EPOLL_CLOEXEC)};
+  FileDescriptor epoll = above_standard(FileDescriptor{::epoll_create1(EPOLL_CLOEXEC)});
   epoll_event event{.events = EPOLLIN | EPOLLET, .data = {}};
   if (!epoll || ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, eventfd_.get(), &event) != 0)
     throw OSError(errno, "waiting for a queue");

@@ -118,8 +118,10 @@ class Supervisor final : public Actor {
   bool take_out(WorkerSlot& slot, const TaskRecord& task);
   static std::deque<InFlight>::iterator find(WorkerSlot& slot, const TaskRecord& task);
   void kill_running(WorkerSlot& slot, const TaskRecord& task, const std::exception_ptr& error, const std::string& why);
+  bool has_memory_limits() const noexcept;
   void check_memory_soon();
   void check_memory();
+  void check_memory_after_task(WorkerSlot& slot);
   void check_memory_of(WorkerSlot& slot);
 
   // Workers: started, ended, replaced (supervisor_workers.cpp)

@@ -17,8 +17,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Between two looks at the memory of workers.
+/// Between two looks at the memory of workers, and at that of one whose tasks end.
 constexpr auto memory_interval = std::chrono::milliseconds{50};
+constexpr auto task_memory_interval = std::chrono::milliseconds{1};
 
 std::string milliseconds_text(std::chrono::nanoseconds time) {
   return std::to_string(time.count() / 1'000'000) + " ms";
@@ -242,9 +243,12 @@ void Supervisor::retry_later(const Ref<TaskRecord>& task) {
 
 // --- Memory ---
 
+bool Supervisor::has_memory_limits() const noexcept {
+  return core_.options().memory_soft_limit || core_.options().memory_hard_limit;
+}
+
 void Supervisor::check_memory_soon() {
-  const PoolOptions& options = core_.options();
-  if (memory_timer_set_ || (!options.memory_soft_limit && !options.memory_hard_limit)) return;
+  if (memory_timer_set_ || !has_memory_limits()) return;
   memory_timer_set_ = true;
   Pump::instance().call_at(Clock::now() + memory_interval,
                            [core = Ref<PoolCore>::share(&core_)] { core->tell(memory_due); });
@@ -259,17 +263,27 @@ void Supervisor::check_memory() {
   if (has_workers()) check_memory_soon();
 }
 
+// Before the worker gets its next task, though not after each of many small ones: looking costs as much as those.
+void Supervisor::check_memory_after_task(WorkerSlot& slot) {
+  if (!slot.child || slot.doom || ending() || Clock::now() - slot.memory_seen < task_memory_interval) return;
+  check_memory_of(slot);
+}
+
 void Supervisor::check_memory_of(WorkerSlot& slot) {
   const PoolOptions& options = core_.options();
+  slot.memory_seen = Clock::now();
   const std::uint64_t bytes = resident_bytes(slot.pid.load());
   drain_slot(slot);  // see slot_of
   const bool above_hard = options.memory_hard_limit && bytes > *options.memory_hard_limit;
   const bool above_soft = options.memory_soft_limit && bytes > *options.memory_soft_limit;
   const bool is_busy = !slot.in_flight.empty() && slot.in_flight.front().has_begun();
-  if (above_hard && is_busy) {
-    kill_running(slot, *slot.in_flight.front().task, {},
-                 std::to_string(bytes >> 20U) + " MiB in use, the limit is " +
-                     std::to_string(*options.memory_hard_limit >> 20U) + " MiB");
+  if (above_hard && (is_busy || !slot.has_started())) {
+    const std::string why = std::to_string(bytes >> 20U) + " MiB in use, the limit is " +
+                            std::to_string(*options.memory_hard_limit >> 20U) + " MiB";
+    if (is_busy) return kill_running(slot, *slot.in_flight.front().task, {}, why);
+    initializer_error_ = std::make_exception_ptr(RuntimeError(why));
+    slot.doom = Doom{.task_id = 0, .error = {}, .why = why};
+    send_signal(*slot.child, SIGKILL);
   } else if ((above_hard || above_soft) && slot.has_answered) {
     retire(slot);  // not before its first task: one that needs so much to get ready would never run any
   }

@@ -158,7 +158,11 @@ void Supervisor::feed_workers() {
 
 void Supervisor::drain_results() {
   bool any = false;
-  for (const auto& slot : core_.slots()) any = drain_slot(*slot) || any;
+  for (const auto& slot : core_.slots()) {
+    if (!drain_slot(*slot)) continue;
+    any = true;
+    if (has_memory_limits()) check_memory_after_task(*slot);
+  }
   if (!any) return;
   if (std::exchange(recovered_, false)) take_back_from_held_up();
   feed_workers();

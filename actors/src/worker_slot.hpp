@@ -117,6 +117,7 @@ class WorkerSlot {
   std::optional<Doom> doom;      // set when the pool kills the worker for its task
   std::int64_t tasks_left = std::numeric_limits<std::int64_t>::max();  // that this process may get
   bool has_answered = false;                                           // this process, a task
+  std::chrono::steady_clock::time_point memory_seen{};                 // last look at how much it has
   std::size_t tasks = 0;         // answered by all processes in this place
   std::chrono::nanoseconds busy{0};
   unsigned restarts = 0;

@@ -14,10 +14,6 @@
 
 namespace troupe {
 
-/// Moves a descriptor that landed on 0, 1 or 2, because the program had closed that, to a higher number: what is
-/// printed must never end up in it. An empty one stays empty, and errno stays as it is.
-FileDescriptor above_standard(FileDescriptor descriptor) noexcept;
-
 /// ftruncate, but above RLIMIT_FSIZE only with EFBIG: the signal that comes with it would end the process. 0, or the
 /// errno.
 [[nodiscard]] int resize_file(int file, std::size_t bytes) noexcept;

@@ -5,6 +5,7 @@
 #include "descriptors.hpp"
 #include "nursery.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -47,13 +48,34 @@ OriginalState current_state(const sigset_t& signal_mask, const std::string& prog
   return state;
 }
 
-// In the new process: leaves the standard descriptors and the two of the nursery open, nothing else.
-void keep_nursery_descriptors(int connection, int lifeline) noexcept {
-  connection = ::fcntl(connection, F_DUPFD, nursery_lifeline_number + 1);
-  lifeline = ::fcntl(lifeline, F_DUPFD, nursery_lifeline_number + 1);
-  ::dup2(connection, nursery_connection_number);
-  ::dup2(lifeline, nursery_lifeline_number);
-  ::close_range(nursery_lifeline_number + 1, ~0U, 0);
+// Tells the errno to who waits for the nursery.
+[[noreturn]] void fail_start(int failure) noexcept {
+  const int error = errno;
+  [[maybe_unused]] const auto written = ::write(failure, &error, sizeof error);
+  ::_exit(EXIT_FAILURE);
+}
+
+// In the new process: leaves the standard descriptors, the two of the nursery and `failure` open, nothing else; the new
+// number of `failure`. Only calls that are allowed after a fork of a program with threads.
+int keep_nursery_descriptors(int connection, int lifeline, int failure) noexcept {
+  std::array kept{connection, lifeline, failure};
+  std::ranges::sort(kept);
+  int first = STDERR_FILENO + 1;
+  for (const int number : kept) {  // first of all, so that there are numbers to move to
+    if (number > first) ::close_range(static_cast<unsigned>(first), static_cast<unsigned>(number) - 1, 0);
+    first = number + 1;
+  }
+  ::close_range(static_cast<unsigned>(first), ~0U, 0);
+  const int moved_failure = ::fcntl(failure, F_DUPFD_CLOEXEC, nursery_lifeline_number + 1);
+  if (moved_failure < 0) fail_start(failure);
+  const int moved_connection = ::fcntl(connection, F_DUPFD, nursery_lifeline_number + 1);
+  const int moved_lifeline = ::fcntl(lifeline, F_DUPFD, nursery_lifeline_number + 1);
+  if (moved_connection < 0 || moved_lifeline < 0) fail_start(moved_failure);
+  ::dup2(moved_connection, nursery_connection_number);
+  ::dup2(moved_lifeline, nursery_lifeline_number);
+  ::close_range(nursery_lifeline_number + 1, static_cast<unsigned>(moved_failure) - 1, 0);
+  ::close_range(static_cast<unsigned>(moved_failure) + 1, ~0U, 0);
+  return moved_failure;
 }
 
 // Where a standard descriptor is closed, or is the terminal's input, the nursery has the null device.
@@ -97,21 +119,6 @@ sigset_t mask_from_text(const char* text) {
   return mask;
 }
 
-// Only calls that are allowed after a fork of a program with threads. Tells its errno through `failure`.
-[[noreturn]] void execute_nursery(int connection, int lifeline, int failure, const char* const* arguments) noexcept {
-  failure = ::fcntl(failure, F_DUPFD_CLOEXEC, nursery_lifeline_number + 3);
-  connection = ::fcntl(connection, F_DUPFD, nursery_lifeline_number + 3);
-  lifeline = ::fcntl(lifeline, F_DUPFD, nursery_lifeline_number + 3);
-  ::dup2(connection, nursery_connection_number);
-  ::dup2(lifeline, nursery_lifeline_number);
-  ::close_range(nursery_lifeline_number + 1, static_cast<unsigned>(failure) - 1, 0);
-  ::close_range(static_cast<unsigned>(failure) + 1, ~0U, 0);
-  ::execv(this_program, const_cast<char* const*>(arguments));
-  const int error = errno;
-  [[maybe_unused]] const auto written = ::write(failure, &error, sizeof error);
-  ::_exit(EXIT_FAILURE);
-}
-
 }  // namespace
 
 NurseryProcess start_nursery(int lifeline, const std::string& program_name, bool is_first) {
@@ -132,8 +139,12 @@ NurseryProcess start_nursery(int lifeline, const std::string& program_name, bool
   nursery.pid = ::fork();
   const int fork_error = errno;
   if (nursery.pid == 0) {
-    if (!forks) execute_nursery(theirs.get(), lifeline, failure_write.get(), arguments);
-    keep_nursery_descriptors(theirs.release(), lifeline);
+    const int failure = keep_nursery_descriptors(theirs.release(), lifeline, failure_write.release());
+    if (!forks) {
+      ::execv(this_program, const_cast<char* const*>(arguments));
+      fail_start(failure);
+    }
+    ::close(failure);
     become_nursery(original);
   }
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
@@ -143,14 +154,15 @@ NurseryProcess start_nursery(int lifeline, const std::string& program_name, bool
   const int pidfd_error = nursery.pidfd ? 0 : errno;
   nursery.connection = std::move(mine);
   failure_write.reset();
-  const int exec_error = wait_for_exec(std::move(failure_read));
-  if (pidfd_error != 0 || exec_error != 0) {
+  const int start_error = wait_for_exec(std::move(failure_read));
+  if (pidfd_error != 0 || start_error != 0) {
     ::kill(nursery.pid, SIGKILL);
     while (::waitpid(nursery.pid, nullptr, 0) < 0 && errno == EINTR) {
     }
   }
   if (pidfd_error != 0) throw OSError(pidfd_error, "opening the pidfd of the nursery");
-  if (exec_error != 0) throw OSError(exec_error, "executing this program as its nursery");
+  if (start_error != 0)
+    throw OSError(start_error, forks ? "starting the nursery" : "executing this program as its nursery");
   return nursery;
 }
 

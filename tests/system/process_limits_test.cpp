@@ -21,7 +21,9 @@ namespace {
 
 using namespace troupe;
 using namespace troupe::test;
+using testing::AnyOf;
 using testing::HasSubstr;
+using testing::StartsWith;
 
 /// A user id that nobody else uses: the limit counts all processes of a user, and does not bind root.
 constexpr uid_t lonely_user = 61'234;
@@ -63,6 +65,40 @@ int exhaust_processes(int argc, char** argv, const std::string& method) {
   return 0;
 }
 const bool exhausting = add_role("exhaust processes", exhaust_processes);
+
+/// The Runtime and a process with so few descriptors; says what fails.
+int start_with_few_descriptors(int argc, char** argv, const std::string& count) {
+  const auto number = static_cast<rlim_t>(std::stoi(count));
+  const rlimit limit{.rlim_cur = number, .rlim_max = number};
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  try {
+    const Runtime runtime{argc, argv};
+    Process process{[] {}};
+    process.start();
+    process.join();
+    std::printf("exit code %d\n", process.exitcode().value_or(-1));
+  } catch (const OSError& error) {
+    std::printf("%d %s\n", error.errno_value(), error.what());
+  }
+  return 0;
+}
+const bool starting_with_few = add_role("few descriptors", start_with_few_descriptors);
+
+// However far it gets, the program says what has failed, or the process that it could start has an exit code; nothing
+// waits for what has failed.
+TEST(DescriptorLimit, IsReportedByNameBeforeThereIsARuntime) {
+  static_cast<void>(starting_with_few);
+  bool has_worked = false;
+  for (int count = 3; count < 40; ++count) {
+    Program program{"few descriptors", std::to_string(count)};
+    const std::string line = program.read_line();
+    EXPECT_EQ(program.wait(), 0);
+    EXPECT_EQ(program.errors(), "") << count << " descriptors";
+    has_worked = line == "exit code 0";
+    EXPECT_THAT(line, AnyOf(StartsWith("exit code "), HasSubstr("Too many open files"))) << count << " descriptors";
+  }
+  EXPECT_TRUE(has_worked);
+}
 
 class ProcessLimit : public testing::TestWithParam<StartMethod> {};
 

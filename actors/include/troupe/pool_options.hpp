@@ -83,8 +83,9 @@ struct PoolOptions {
   std::optional<std::size_t> max_pending_bytes = {};
   /// At such a bound. try_apply_async never waits, map and its kin always do.
   WhenFull when_full = WhenFull::wait;
-  /// Resident bytes of a worker, as the kernel counts them, looked at every 50 ms. Above the soft limit a worker is
-  /// replaced when it has ended its task; above the hard limit it is killed, and its task fails with WorkerDied.
+  /// Resident bytes of a worker, as the kernel counts them, looked at every 50 ms and when tasks end. Above the soft
+  /// limit a worker is replaced when it has ended its task; above the hard limit it is killed, and its task fails with
+  /// WorkerDied, or its initializer counts as failed.
   std::optional<std::uint64_t> memory_soft_limit = {};
   std::optional<std::uint64_t> memory_hard_limit = {};
 };

@@ -35,6 +35,10 @@ class FileDescriptor {
   int number_ = -1;
 };
 
+/// Moves a descriptor that landed on 0, 1 or 2, because the program had closed that, to a higher number: what is
+/// printed must never end up in it. An empty one stays empty, and errno stays as it is. Thread: any.
+FileDescriptor above_standard(FileDescriptor descriptor) noexcept;
+
 /// A new memfd of `bytes` zero bytes, closed on exec. `name`, as much of it as the system takes,
 /// shows in /proc/<pid>/fd. Nothing appears in /dev/shm.
 /// Thread: any. Errors: OSError naming the step.
