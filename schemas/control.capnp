@@ -25,13 +25,14 @@ struct NurseryRequest {
 }
 
 struct NameNote {
-  # A process says what it does with a block of shared memory that has a name in /dev/shm.
-  name @0 :Text;            # without the leading slash; 1..255 bytes
+  # A process says what it does with a block of shared memory that has a name in /dev/shm, or with a Unix socket.
+  name @0 :Text;            # without the leading slash, 1..255 bytes; of a socket, or its folder, the absolute path
   inode @1 :UInt64;         # of its file; not set for `opening`
   what @2 :What;
 
   enum What {
-    making @0;              # a file that will get the name; sent before it has it, so that no kill can come between
+    making @0;              # a file that will get the name; sent before it has it, so that no kill can come between; a
+                            # socket has it already
     opening @1;             # the sender is about to open the name
     inheriting @2;          # the sender was forked from a process that has it open
     closing @3;             # the sender has it open no longer

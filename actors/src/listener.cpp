@@ -3,6 +3,7 @@
 
 #include <troupe/error.hpp>
 #include <troupe/listener.hpp>
+#include <troupe/socket_file.hpp>
 
 #include "handshake_channel.hpp"
 #include "socket_address.hpp"
@@ -61,30 +62,24 @@ struct Listener::State {
   FileDescriptor socket;
   Address address;
   std::optional<Address> last_accepted;
-  std::string path;          // to be removed; empty: none
-  std::string folder;        // to be removed; empty: none
-  pid_t owner = ::getpid();  // a forked copy removes nothing
-  std::list<Guest> guests;   // oldest first
+  SocketFile file;          // if it is one
+  std::list<Guest> guests;  // oldest first
   std::size_t full_at = std::numeric_limits<std::size_t>::max();  // with so many guests there was no descriptor left
 
   explicit State(ListenerOptions its_options) : options(std::move(its_options)) {}
   State(const State&) = delete;
   State& operator=(const State&) = delete;
-  ~State() {
-    socket.reset();
-    if (::getpid() != owner) return;
-    if (!path.empty()) ::unlink(path.c_str());
-    if (!folder.empty()) ::rmdir(folder.c_str());
-  }
+  ~State() { socket.reset(); }
 
-  void open(const Address& where);
+  /// `folder`: was made for the socket.
+  void open(const Address& where, const std::string& folder = {});
   std::optional<Connection> welcome();
   std::optional<Connection> advance(std::list<Guest>::iterator guest);
   void send_late_ones_away();
   Deadline first_deadline(Deadline deadline) const;
 };
 
-void Listener::State::open(const Address& where) {
+void Listener::State::open(const Address& where, const std::string& folder) {
   const SocketAddress target = resolve(where);
   socket = make_socket(target.family(), where);
   if (target.family() == AF_INET) {
@@ -93,7 +88,7 @@ void Listener::State::open(const Address& where) {
   }
   if (::bind(socket.get(), target.get(), target.size) != 0)
     throw OSError(errno, "binding a listener to " + where.to_string());
-  if (where.family() == Family::af_unix && !where.is_abstract()) path = where.path();
+  if (where.family() == Family::af_unix && !where.is_abstract()) file = SocketFile{where.path(), folder};
   if (::listen(socket.get(), options.backlog) != 0) throw OSError(errno, "listening at " + where.to_string());
   // Another process that listens with a copy may have accepted the client that this one was woken for.
   ::fcntl(socket.get(), F_SETFL, O_NONBLOCK);
@@ -104,7 +99,8 @@ void Listener::State::open(const Address& where) {
 std::optional<Connection> Listener::State::welcome() {
   SocketAddress from;
   from.size = sizeof from.storage;
-  FileDescriptor guest{::accept4(socket.get(), reinterpret_cast<sockaddr*>(&from.storage), &from.size, SOCK_CLOEXEC)};
+  FileDescriptor guest = above_standard(FileDescriptor{
+      ::accept4(socket.get(), reinterpret_cast<sockaddr*>(&from.storage), &from.size, SOCK_CLOEXEC)});
   if (!guest && (errno == EINTR || errno == EAGAIN || errno == ECONNABORTED)) return std::nullopt;
   if (!guest && !guests.empty() && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
     full_at = guests.size();
@@ -163,8 +159,13 @@ Listener::Listener(ListenerOptions options) : state_(std::make_unique<State>(std
     state_->open(anywhere);
   } else {
     check("listener", state_->options);
-    state_->folder = make_temporary_folder();
-    state_->open(Address{state_->folder + "/listener"});
+    const std::string folder = make_temporary_folder();
+    try {
+      state_->open(Address{folder + "/listener"}, folder);
+    } catch (...) {
+      ::rmdir(folder.c_str());
+      throw;
+    }
   }
 }
 

@@ -3,6 +3,7 @@
 #include <troupe/named_memory.hpp>
 
 #include <cstdio>
+#include <ranges>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,17 +11,22 @@ namespace troupe {
 
 namespace {
 
+bool is_path(const std::string& name) { return name.starts_with('/'); }
+
+std::string path_of(const std::string& name) { return is_path(name) ? name : memory_path(name); }
+
 std::optional<struct stat> status_of(const std::string& name) {
   struct stat status{};
-  if (!is_memory_name(name) || ::lstat(memory_path(name).c_str(), &status) != 0) return std::nullopt;
-  return status;
+  if (::lstat(path_of(name).c_str(), &status) != 0) return std::nullopt;
+  const bool fits = !is_path(name) || S_ISSOCK(status.st_mode) || S_ISDIR(status.st_mode);
+  return fits ? std::optional(status) : std::nullopt;
 }
 
 }  // namespace
 
 void NurseryNames::note(const std::string& name, std::uint64_t inode, wire::NameNote::What what, pid_t process,
                         uid_t user) {
-  if (!is_memory_name(name)) return;
+  if (!is_memory_name(name) && !is_path(name)) return;
   const Key key{name, inode};
   switch (what) {
     case wire::NameNote::What::OPENING: return;
@@ -46,7 +52,7 @@ void NurseryNames::note(const std::string& name, std::uint64_t inode, wire::Name
 }
 
 std::optional<std::uint64_t> NurseryNames::open(const std::string& name, pid_t process) {
-  const auto status = status_of(name);
+  const auto status = is_memory_name(name) ? status_of(name) : std::nullopt;
   if (!status) return std::nullopt;
   entries_[{name, status->st_ino}].users.insert(process);
   return status->st_ino;
@@ -57,24 +63,23 @@ void NurseryNames::holder_ended(pid_t process) {
 }
 
 void NurseryNames::settle() {
+  std::vector<Entries::iterator> left;
+  for (const pid_t process : std::exchange(ended_, {}))
+    for (auto entry = entries_.begin(); entry != entries_.end(); ++entry)
+      if (entry->second.users.erase(process) > 0 && entry->second.users.empty() &&
+          !(entry->second.is_ours && entry->second.is_parked))
+        left.push_back(entry);
   std::vector<std::string> removed;
-  for (const pid_t process : std::exchange(ended_, {})) {
-    for (auto entry = entries_.begin(); entry != entries_.end();) {
-      auto& [key, its] = *entry;
-      if (its.users.erase(process) == 0 || !its.users.empty() || (its.is_ours && its.is_parked)) {
-        ++entry;
-        continue;
-      }
-      remove(key, its, removed);
-      entry = entries_.erase(entry);
-    }
+  for (const auto entry : left | std::views::reverse) {  // what is in a folder before the folder
+    remove(entry->first, entry->second, removed);
+    entries_.erase(entry);
   }
   report(removed);
 }
 
 void NurseryNames::remove_all() {
   std::vector<std::string> removed;
-  for (const auto& [key, entry] : entries_) remove(key, entry, removed);
+  for (const auto& [key, entry] : entries_ | std::views::reverse) remove(key, entry, removed);
   entries_.clear();
   report(removed);
 }
@@ -85,7 +90,9 @@ void NurseryNames::remove(const Key& key, const Entry& entry, std::vector<std::s
   if (!entry.is_ours) return;
   const auto status = status_of(name);
   if (!status || status->st_ino != inode || status->st_uid != entry.maker) return;
-  if (::unlink(memory_path(name).c_str()) == 0) removed.push_back(name);
+  const std::string path = path_of(name);
+  const bool is_gone = (S_ISDIR(status->st_mode) ? ::rmdir(path.c_str()) : ::unlink(path.c_str())) == 0;
+  if (is_gone && !is_path(name)) removed.push_back(name);
 }
 
 void NurseryNames::report(const std::vector<std::string>& removed) {

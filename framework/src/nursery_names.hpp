@@ -1,8 +1,8 @@
 #pragma once
 
 /// \file
-/// The names in /dev/shm that the processes of the program have made, and who has them open: the nursery removes what
-/// they leave behind.
+/// The names in /dev/shm and the sockets that the processes of the program have made, and who has them open: the nursery
+/// removes what they leave behind.
 
 #include <troupe/wire/control.capnp.h>
 
@@ -19,7 +19,8 @@ namespace troupe {
 
 /// Thread: caller. A name goes when the last process that has it open is killed, and at the end of the program; one
 /// that its last user closed stays until then, because somebody may open it again. Only names that a process of the
-/// program made are removed, and only while they still name the same file.
+/// program made are removed, and only while they still name the same file. The name of a socket, or of the folder that
+/// was made for one, is its absolute path.
 class NurseryNames {
  public:
   /// `user` is who runs the process: only a file of that user is removed for it.

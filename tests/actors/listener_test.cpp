@@ -3,10 +3,12 @@
 #include <troupe/error.hpp>
 #include <troupe/listener.hpp>
 #include <troupe/process.hpp>
+#include <troupe/runtime.hpp>
 
 #include "support/connections.hpp"
 #include "support/limits.hpp"
 #include "support/nursery.hpp"
+#include "support/pools.hpp"
 #include "support/processes.hpp"
 
 #include <gtest/gtest.h>
@@ -15,6 +17,7 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstddef>
 #include <cstdio>
 #include <deque>
@@ -35,6 +38,16 @@ namespace {
 using namespace std::chrono_literals;
 using namespace troupe;
 using namespace troupe::test;
+
+// Where a listener without an address of its own listens, until somebody kills it.
+const bool listening_program = add_role("listens", [](int argc, char** argv, const std::string&) {
+  const Runtime runtime{argc, argv};
+  const Listener listener{{.family = Family::af_unix}};
+  std::puts(listener.address().path().c_str());
+  std::fflush(stdout);
+  ::pause();
+  return 0;
+});
 
 /// A TCP client that knows nothing of handshakes.
 FileDescriptor connect_plainly(const Listener& listener) {
@@ -315,5 +328,49 @@ INSTANTIATE_TEST_SUITE_P(Python, PythonPeer,
                            return std::string(std::get<0>(how.param) == Family::af_inet ? "inet" : "unix") +
                                   (*std::get<1>(how.param) == '\0' ? "" : "_named");
                          });
+
+void listen_and_tell(const FileDescriptor& line) {
+  const Listener listener{{.family = Family::af_unix}};
+  send_text(line, listener.address().path());
+  ::pause();
+}
+
+TEST(Listener, WhoIsKilledLeavesNoSocket) {
+  for (const StartMethod method : {StartMethod::forkserver, StartMethod::fork, StartMethod::spawn}) {
+    auto [mine, theirs] = make_line();
+    Process process{ProcessOptions{.start_method = method}, listen_and_tell, std::move(theirs)};
+    process.start();
+    const std::filesystem::path path = receive_text(mine);
+    EXPECT_TRUE(std::filesystem::exists(path));
+    process.kill();
+    process.join();
+    EXPECT_TRUE(comes_true([&] { return !std::filesystem::exists(path.parent_path()); }));
+  }
+}
+
+TEST(Listener, AProgramThatIsKilledLeavesNoSocket) {
+  for (const int signal : {SIGKILL, SIGTERM}) {
+    Program program{"listens"};
+    const std::filesystem::path path = program.read_line();
+    EXPECT_TRUE(std::filesystem::exists(path));
+    ::kill(program.pid(), signal);
+    EXPECT_EQ(program.wait(), -signal);
+    EXPECT_TRUE(comes_true([&] { return !std::filesystem::exists(path.parent_path()); }));
+    EXPECT_EQ(program.errors(), "");
+  }
+}
+
+// What others have put in its place stays.
+TEST(Listener, RemovesNoSocketButItsOwn) {
+  const std::filesystem::path path =
+      std::filesystem::temp_directory_path() / ("troupe_listener_test_" + std::to_string(::getpid()));
+  Listener first{Address{path.native()}};
+  std::filesystem::remove(path);
+  Listener second{Address{path.native()}};
+  first.close();
+  EXPECT_TRUE(std::filesystem::exists(path));
+  second.close();
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
 
 }  // namespace
