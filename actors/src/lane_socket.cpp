@@ -4,6 +4,7 @@
 
 #include "sockets.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -76,12 +77,11 @@ void LaneSocket::send_descriptors(std::uint32_t tag, std::span<const int> number
 
 std::vector<FileDescriptor> LaneSocket::take_descriptors(std::uint32_t tag, std::size_t count) {
   drain();
-  while (!arrived_.empty()) {
-    Arrived arrived = std::move(arrived_.front());
-    arrived_.pop_front();
-    if (arrived.tag != tag) continue;  // of a message that was never finished
-    if (arrived.descriptors.size() == count) return std::move(arrived.descriptors);
-    break;
+  const auto place = std::ranges::find(arrived_, tag, &Arrived::tag);
+  if (place != arrived_.end()) {
+    std::vector<FileDescriptor> descriptors = std::move(place->descriptors);
+    arrived_.erase(arrived_.begin(), place + 1);  // those before it belong to messages that were never finished
+    if (descriptors.size() == count) return descriptors;
   }
   throw OSError(EMFILE, "receiving " + std::to_string(count) + " descriptors through a pipe");
 }

@@ -31,7 +31,7 @@ void AnyLock::release_abandoned() const {
   } else if (fails_abandoned() && lock_word::owner(state.word.load()) != 0) {
     state.owner_thread.store(0);
     state.give_as_abandoned();
-  } else if (!state.give()) {
+  } else if (!state.give() && (fails_abandoned() || !state.give_left_behind())) {
     fail_release();
   }
 }

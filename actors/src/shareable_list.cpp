@@ -153,6 +153,11 @@ void ShareableItem::fail_type() const {
   throw TypeError("the item of a ShareableList is " + to_string() + ", which is not of the type asked for");
 }
 
+void ShareableItem::fail_range(const std::string& number) {
+  throw ValueError(number + " is out of range: items of a ShareableList are 64-bit integers, and read as the type asked "
+                            "for only if that has room for them");
+}
+
 // --- The list ---
 
 ShareableList::ShareableList(std::span<const ShareableItem> items, std::string_view name)

@@ -57,6 +57,23 @@ TEST(Lock, IsTakenOverFromOneThatHasDied) {
   }
 }
 
+// Anybody can give it back in the place of who has died, as in multiprocessing, whether that was noticed or not.
+TEST(Lock, IsReleasedOnceForOneThatHasDied) {
+  const Lock lock;
+  for (const StartMethod method : {StartMethod::forkserver, StartMethod::fork, StartMethod::spawn}) {
+    have_one_die_with(lock, method);
+    EXPECT_NO_THROW(lock.release());
+    EXPECT_FALSE(lock.abandoned());
+    EXPECT_THROW(lock.release(), ValueError);
+    EXPECT_TRUE(lock.acquire(false));
+    lock.release();
+  }
+  const Lock failing{LockOptions{.on_abandoned = OnAbandoned::fail}};
+  have_one_die_with(failing);
+  EXPECT_THROW(failing.release(), ValueError);
+  EXPECT_THROW(failing.acquire(), AbandonedError);
+}
+
 TEST(Lock, RecursiveOnesAreTakenOverAtEveryDepth) {
   const RLock lock;
   have_one_die_with(lock);

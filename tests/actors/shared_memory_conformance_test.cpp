@@ -27,6 +27,7 @@
 #include <filesystem>
 #include <functional>
 #include <iostream>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <unistd.h>
@@ -229,6 +230,12 @@ TEST_P(TestSharedMemory, test_shared_memory_ShareableList_basics) {
   EXPECT_TRUE(list[4].is_none());
   EXPECT_TRUE(list[5].as<bool>());
   EXPECT_THROW(list[0].as<int>(), TypeError);
+  EXPECT_EQ(ShareableItem{std::numeric_limits<std::int64_t>::min()}.as<std::int64_t>(),
+            std::numeric_limits<std::int64_t>::min());
+  EXPECT_EQ(ShareableItem{std::uint8_t{255}}.as<std::uint64_t>(), 255U);
+  EXPECT_THROW(ShareableItem{std::numeric_limits<std::uint64_t>::max()}, ValueError);
+  EXPECT_THROW(ShareableItem{-1}.as<std::uint64_t>(), ValueError);
+  EXPECT_THROW(ShareableItem{300}.as<std::int8_t>(), ValueError);
   EXPECT_THROW(list.get(7), IndexError);
   EXPECT_THROW(list.set(7, 2), IndexError);
   EXPECT_EQ(list[-2], true);

@@ -34,7 +34,9 @@ class ShareableItem {
   ShareableItem(bool value) noexcept : value_(value) {}                      // NOLINT(google-explicit-constructor)
   template <std::integral Int>
     requires(!std::same_as<Int, bool>)
-  ShareableItem(Int value) noexcept : value_(static_cast<std::int64_t>(value)) {}  // NOLINT
+  ShareableItem(Int value) : value_(static_cast<std::int64_t>(value)) {  // NOLINT(google-explicit-constructor)
+    if (std::is_unsigned_v<Int> && *std::get_if<std::int64_t>(&value_) < 0) fail_range(std::to_string(value));
+  }
   template <std::floating_point Float>
   ShareableItem(Float value) noexcept : value_(static_cast<double>(value)) {}  // NOLINT(google-explicit-constructor)
   ShareableItem(std::string text) : value_(std::move(text)) {}               // NOLINT(google-explicit-constructor)
@@ -44,11 +46,18 @@ class ShareableItem {
 
   const Variant& value() const noexcept { return value_; }
   bool is_none() const noexcept { return std::holds_alternative<std::monostate>(value_); }
-  /// The value as a T of Variant, or any number for a number. Errors: TypeError if it is something else.
+  /// The value as a T of Variant, or any number for a number. Errors: TypeError if it is something else; ValueError for
+  /// an integer that T has no place for.
   template <class T>
   T as() const {
     if constexpr (std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) {
-      if (const auto* number = std::get_if<std::int64_t>(&value_)) return static_cast<T>(*number);
+      if (const auto* number = std::get_if<std::int64_t>(&value_)) {
+        const auto result = static_cast<T>(*number);
+        if constexpr (std::is_integral_v<T>)
+          if (static_cast<std::int64_t>(result) != *number || (std::is_unsigned_v<T> && *number < 0))
+            fail_range(std::to_string(*number));
+        return result;
+      }
       if (const auto* number = std::get_if<double>(&value_)) return static_cast<T>(*number);
     } else {
       if (const auto* same = std::get_if<T>(&value_)) return *same;
@@ -63,6 +72,7 @@ class ShareableItem {
 
  private:
   [[noreturn]] void fail_type() const;
+  [[noreturn]] static void fail_range(const std::string& number);
 
   Variant value_;
 };

@@ -69,6 +69,16 @@ struct LockState {
       wake_next(lock_word::freed(seen));
     return true;
   }
+  /// Gives the lock back for one who has died with it, after it was recovered: forgets that it was abandoned. False if
+  /// it is not left behind.
+  bool give_left_behind() noexcept {
+    std::uint64_t seen = word.load(std::memory_order_relaxed);
+    do {
+      if (!lock_word::is_left_behind(seen)) return false;
+    } while (!word.compare_exchange_weak(seen, seen & ~lock_word::abandoned, std::memory_order_release,
+                                         std::memory_order_relaxed));
+    return true;
+  }
   /// Gives the lock back as the one who had it before left it: abandoned.
   void give_as_abandoned() noexcept;
   /// Forgets that it was abandoned.
