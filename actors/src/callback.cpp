@@ -4,6 +4,8 @@
 
 namespace troupe::detail {
 
+RemoteError named_error(const std::exception_ptr& error) { return RemoteError(describe_exception(error)); }
+
 void run_callback(const std::function<void()>& callback, const std::string& pool) noexcept {
   try {
     callback();

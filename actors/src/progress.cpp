@@ -118,6 +118,11 @@ class Progress::State {
     draw_if_due();
   }
 
+  void note(std::string text) {
+    const std::lock_guard lock{mutex_};
+    note_ = std::move(text);
+  }
+
   void finish() {
     const std::lock_guard lock{mutex_};
     begin_line({});
@@ -180,6 +185,7 @@ class Progress::State {
     constexpr std::size_t shortest_bar = 10;
     constexpr std::size_t longest_bar = 40;
     std::string line = figures();
+    if (!note_.empty()) line += "  " + note_;
     const std::size_t width = terminal_width();
     const std::size_t taken = title_.size() + line.size() + 4;  // brackets, a space on each side of them
     if (options_.size && taken + shortest_bar < width) {
@@ -195,6 +201,7 @@ class Progress::State {
   const pid_t pid_ = ::getpid();
   std::mutex mutex_;  // guards what follows
   ProgressOptions options_;
+  std::string note_;
   Clock::time_point start_;
   Clock::time_point next_draw_;
   std::uint64_t done_ = 0;
@@ -215,6 +222,10 @@ void Progress::advance(std::uint64_t count) const {
 
 void Progress::refresh() const {
   if (state_ && state_->is_ours()) state_->refresh();
+}
+
+void Progress::note(std::string text) const {
+  if (state_ && state_->is_ours()) state_->note(std::move(text));
 }
 
 void Progress::finish() const {

@@ -5,6 +5,7 @@
 #include "pool_core.hpp"
 #include "pool_requests.hpp"
 
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -56,7 +57,9 @@ void submit_group(PoolCore& core, TaskGroup& group, std::vector<Ref<TaskRecord>>
 }
 
 std::size_t checked_chunksize(std::size_t chunksize) {
-  if (chunksize == 0) throw ValueError("chunksize must be at least 1; leave it out for a good one");
+  // A negative number arrives as a huge one.
+  if (chunksize == 0 || chunksize > std::numeric_limits<std::size_t>::max() / 2)
+    throw ValueError("chunksize must be at least 1; leave it out for a good one");
   return chunksize;
 }
 

@@ -43,17 +43,17 @@ void render(const Picture& picture, int workers, const std::string& path) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const troupe::Runtime runtime{argc, argv};
-  Picture picture;
-  int workers = troupe::cpu_count();
-  std::string output = "mandelbrot.ppm";
   CLI::App app{"The Mandelbrot set, computed by a pool of processes"};
-  app.add_option("--width", picture.width, "in points")->check(CLI::Range(1, 100000))->capture_default_str();
-  app.add_option("--height", picture.height, "in points")->check(CLI::Range(1, 100000))->capture_default_str();
-  app.add_option("--workers", workers, "how many processes")->check(CLI::Range(1, 1024))->capture_default_str();
-  app.add_option("--output", output, "the picture, PPM (P6)")->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
   try {
+    const troupe::Runtime runtime{argc, argv};
+    Picture picture;
+    int workers = troupe::cpu_count();
+    std::string output = "mandelbrot.ppm";
+    app.add_option("--width", picture.width, "in points")->check(CLI::Range(1, 100000))->capture_default_str();
+    app.add_option("--height", picture.height, "in points")->check(CLI::Range(1, 100000))->capture_default_str();
+    app.add_option("--workers", workers, "how many processes")->check(CLI::Range(1, 1024))->capture_default_str();
+    app.add_option("--output", output, "the picture, PPM (P6)")->capture_default_str();
+    CLI11_PARSE(app, argc, argv);
     render(picture, workers, output);
     std::cout << output << ": " << picture.width << " x " << picture.height << " points\n";
   } catch (const std::exception& error) {

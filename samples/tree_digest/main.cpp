@@ -8,6 +8,7 @@
 #include <troupe/runtime.hpp>
 
 #include "digest.hpp"
+#include "gauge.hpp"
 #include "report.hpp"
 #include "verify.hpp"
 #include "walk.hpp"
@@ -63,15 +64,16 @@ Outcome digest_files(std::vector<File> files, int workers) {
 
   const auto start = Clock::now();
   troupe::Pool pool{workers};
-  const auto bar = troupe::progress("tree_digest", in_bytes(all_bytes));
+  Gauge gauge{outcome.files.size(), all_bytes};
   const std::vector<Batch> batches = make_batches(outcome.files);
   auto results = pool.imap_unordered(digest_batch, batches);
   for (;;) {
     try {
-      while (!results.wait(troupe::Progress::interval)) bar.refresh();
+      while (!results.wait(troupe::Progress::interval)) gauge.refresh();
       std::optional<BatchDigest> batch = results.next();
       if (!batch) break;
-      bar.advance(take(outcome, *std::move(batch)));
+      const std::size_t num_files = batch->files.size();
+      gauge.advance(num_files, take(outcome, *std::move(batch)));
     } catch (const troupe::WorkerDied& death) {
       outcome.losses.emplace_back(death.what());
     }
@@ -112,13 +114,15 @@ int run(const Options& options) {
 }  // namespace tree_digest
 
 int main(int argc, char** argv) {
-  const troupe::Runtime runtime{argc, argv};
-  tree_digest::Options options{.directory = {}, .workers = troupe::cpu_count(), .verify = false};
   CLI::App app{"SHA-256 of every regular file under a directory, computed by a pool of processes"};
-  app.add_option("DIR", options.directory, "the directory")->required();
-  app.add_option("--workers", options.workers, "how many processes")->check(CLI::Range(1, 1024))->capture_default_str();
-  app.add_flag("--verify", options.verify, "compare every line with the program sha256sum");
   try {
+    const troupe::Runtime runtime{argc, argv};
+    tree_digest::Options options{.directory = {}, .workers = troupe::cpu_count(), .verify = false};
+    app.add_option("DIR", options.directory, "the directory")->required();
+    app.add_option("--workers", options.workers, "how many processes")
+        ->check(CLI::Range(1, 1024))
+        ->capture_default_str();
+    app.add_flag("--verify", options.verify, "compare every line with the program sha256sum");
     app.parse(argc, argv);
     return tree_digest::run(options);
   } catch (const CLI::ParseError& error) {

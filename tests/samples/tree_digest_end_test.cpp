@@ -58,7 +58,7 @@ TEST(TreeDigest, DrawsABarOnATerminal) {
   EXPECT_EQ(program.wait(), 0);
   EXPECT_THAT(program.out(), EndsWith("  " + folder.path("file") + "\n"));
   EXPECT_THAT(program.error(), AllOf(HasSubstr("\rtree_digest ["), HasSubstr("  0 %  0 B/2.0 MB"), HasSubstr("left"),
-                                     HasSubstr("=] 100 %  2.0 MB/2.0 MB"), HasSubstr("speed-up")));
+                                     HasSubstr("=] 100 %  2.0 MB/2.0 MB"), HasSubstr("1/1 files"), HasSubstr("speed-up")));
 }
 
 TEST(TreeDigest, DrawsNoBarElsewhere) {
@@ -67,6 +67,18 @@ TEST(TreeDigest, DrawsNoBarElsewhere) {
   Program program{{tree_digest, folder.path()}};
   EXPECT_EQ(program.wait(), 0);
   EXPECT_THAT(program.error(), AllOf(StartsWith("1 files, 1 B in "), Not(HasSubstr("\r")), Not(HasSubstr("\033"))));
+}
+
+TEST(TreeDigest, PrintsLinesElsewhereWhileItTakesLong) {
+  const Folder folder;
+  folder.add("file", std::string(2'000'000, 'x'));
+  folder.add_endless("endless");
+  Program program{{tree_digest, folder.path(), "--workers", "2"}};
+  program.expect_error_text("tree_digest: 1 of 2 files, 2.0 MB of ");
+  program.expect_error_text(" left\n");
+  EXPECT_EQ(::kill(program.pid(), SIGINT), 0);
+  EXPECT_EQ(program.wait(), -SIGINT);
+  EXPECT_THAT(program.error(), Not(HasSubstr("\r")));
 }
 
 // Ctrl-C as it is typed: the signal goes to main and to all workers. The shell sees a death by SIGINT, which it reports

@@ -3,6 +3,8 @@
 /// \file
 /// The callbacks of a pool's calls, and which shapes they may have. Part of Pool's and ThreadPool's templates.
 
+#include <troupe/error.hpp>
+
 #include <exception>
 #include <functional>
 #include <optional>
@@ -26,6 +28,9 @@ inline constexpr bool is_callback<NoCallback, T> = true;
 template <>
 inline constexpr bool is_callback<NoCallback, void> = true;
 
+/// What stands for something that is no std::exception, as in `throw 7`.
+RemoteError named_error(const std::exception_ptr& error);
+
 template <class F>
 void call_with_error(F& callback, const std::exception_ptr& error) {
   if constexpr (std::is_invocable_v<F&, const std::exception_ptr&>) {
@@ -35,6 +40,8 @@ void call_with_error(F& callback, const std::exception_ptr& error) {
       std::rethrow_exception(error);
     } catch (const std::exception& thrown) {
       callback(thrown);
+    } catch (...) {
+      callback(named_error(error));
     }
   }
 }

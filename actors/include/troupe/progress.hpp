@@ -8,6 +8,7 @@
 ///
 ///     hashing [====================                    ]  52 %  13500/26092  812/s  0:15 left
 
+#include <algorithm>
 #include <chrono>
 #include <concepts>
 #include <cstddef>
@@ -56,8 +57,20 @@ class Progress {
   void advance(std::uint64_t count = 1) const;
   /// Draws anew if it is time to. Call it while waiting, or rate and time left stand still.
   void refresh() const;
+  /// Shows `text` behind the figures from the next drawing on, as in "17/30 files".
+  void note(std::string text) const;
   /// Shows what is done and ends the line. May be repeated.
   void finish() const;
+  /// Shows how `result`, a map of `size` items in chunks of `chunksize`, gets on. Blocks: until it is ready, if the
+  /// line is visible.
+  template <class MapResult>
+  void show(const MapResult& result, std::size_t size, std::size_t chunksize) const {
+    for (std::size_t done = 0; is_visible() && done < size;) {
+      result.wait(interval);
+      const std::size_t now = size - std::min(size, result.num_left() * chunksize);
+      advance(now - std::exchange(done, now));
+    }
+  }
 
   /// `range`, counted item by item as a loop goes on. An lvalue must outlive the result. While the results of a pool
   /// (imap) are waited for the line goes on.

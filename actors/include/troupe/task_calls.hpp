@@ -234,7 +234,7 @@ class TaskCalls {
       using Result = typename Types::result;
       const auto size = static_cast<std::size_t>(std::ranges::size(input));
       const std::size_t chunk = detail::checked_chunksize(chunksize.value_or(default_chunksize(size)));
-      const std::size_t num_chunks = (size + chunk - 1) / chunk;
+      const std::size_t num_chunks = size / chunk + (size % chunk == 0 ? 0 : 1);
       auto group = make_ref<detail::TaskGroup>(core_, num_chunks);
       std::vector<Ref<detail::TaskRecord>> tasks;
       tasks.reserve(num_chunks);
@@ -267,14 +267,10 @@ class TaskCalls {
     Callbacks::require_none();
     if constexpr (std::ranges::forward_range<Range> && std::ranges::sized_range<Range>) {
       const auto size = static_cast<std::size_t>(std::ranges::size(input));
-      const std::size_t chunk = chunksize.value_or(default_chunksize(size, 200));
+      const std::size_t chunk = detail::checked_chunksize(chunksize.value_or(default_chunksize(size, 200)));
       progress.begin(size);
       const auto result = submit_map<Star>(std::forward<F>(callable), std::forward<Range>(input), chunk);
-      for (std::size_t done = 0; progress.is_visible() && done < size;) {
-        result.wait(Progress::interval);
-        const std::size_t now = size - std::min(size, result.num_left() * chunk);
-        progress.advance(now - std::exchange(done, now));
-      }
+      progress.show(result, size, chunk);
       return result.get();
     } else {
       std::vector<std::ranges::range_value_t<Range>> items;

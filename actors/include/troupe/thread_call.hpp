@@ -94,6 +94,7 @@ template <class T>
 struct ThreadValue {
   using Waited = ThreadTaskOf<T>;
   static bool failed(const Waited& task) { return task.has_failed(); }
+  static std::size_t num_left(const Waited& task) noexcept { return task.ready() ? 0 : 1; }
   static T value(const Waited& task) { return task.value(); }
 };
 
@@ -158,6 +159,7 @@ template <class T>
 struct ThreadChunks {
   using Waited = ThreadGroup;
   static bool failed(const ThreadGroup& group) { return group.first_failure() != nullptr; }
+  static std::size_t num_left(const ThreadGroup& group) noexcept { return group.num_left(); }
   static T value(const ThreadGroup& group) { return gather(group, false); }
   /// The same, moved out: nobody else looks.
   static T take(const ThreadGroup& group) { return gather(group, true); }

@@ -5,6 +5,7 @@
 
 #include <troupe/async_result.hpp>
 #include <troupe/callback.hpp>
+#include <troupe/progress.hpp>
 #include <troupe/result_iterator.hpp>
 #include <troupe/submission.hpp>
 #include <troupe/task_options.hpp>
@@ -102,6 +103,11 @@ class ThreadCalls {
     Callbacks::require_none();
     return wait_for_map(submit_map<false>(std::forward<F>(callable), std::forward<Range>(input), chunksize));
   }
+  /// The same with a progress bar, as TaskCalls::map.
+  template <class F, std::ranges::input_range Range>
+  auto map(F&& callable, Range&& input, const Progress& progress, std::optional<std::size_t> chunksize = {}) const {
+    return map_with<false>(progress, std::forward<F>(callable), std::forward<Range>(input), chunksize);
+  }
   /// The same without waiting: ThreadMapResult of a vector. Blocks: while the input is read.
   template <class F, std::ranges::input_range Range>
   auto map_async(F&& callable, Range&& input, std::optional<std::size_t> chunksize = {}) const {
@@ -113,6 +119,11 @@ class ThreadCalls {
   auto starmap(F&& callable, Range&& input, std::optional<std::size_t> chunksize = {}) const {
     Callbacks::require_none();
     return wait_for_map(submit_map<true>(std::forward<F>(callable), std::forward<Range>(input), chunksize));
+  }
+  /// The same with a progress bar, as map.
+  template <class F, std::ranges::input_range Range>
+  auto starmap(F&& callable, Range&& input, const Progress& progress, std::optional<std::size_t> chunksize = {}) const {
+    return map_with<true>(progress, std::forward<F>(callable), std::forward<Range>(input), chunksize);
   }
   /// The same without waiting, as map_async. Blocks: while the input is read.
   template <class F, std::ranges::input_range Range>
@@ -237,7 +248,7 @@ class ThreadCalls {
     if constexpr (std::ranges::sized_range<Range>) {
       const auto size = static_cast<std::size_t>(std::ranges::size(input));
       const std::size_t chunk = detail::checked_chunksize(chunksize.value_or(default_chunksize(size)));
-      const std::size_t num_chunks = (size + chunk - 1) / chunk;
+      const std::size_t num_chunks = size / chunk + (size % chunk == 0 ? 0 : 1);
       Map<Result> map{make_ref<detail::ThreadGroup>(core_, num_chunks)};
       std::vector<Ref<detail::ThreadTask>> tasks;
       tasks.reserve(num_chunks);
@@ -271,9 +282,26 @@ class ThreadCalls {
     return items;
   }
 
-  std::size_t default_chunksize(std::size_t size) const noexcept {
-    const std::size_t chunks = 4 * detail::num_workers(*core_);
+  std::size_t default_chunksize(std::size_t size, std::size_t least_chunks = 1) const noexcept {
+    const std::size_t chunks = std::max(4 * detail::num_workers(*core_), least_chunks);
     return std::max<std::size_t>(1, (size + chunks - 1) / chunks);
+  }
+
+  template <bool Star, class F, class Range>
+  auto map_with(const Progress& progress, F&& callable, Range&& input, std::optional<std::size_t> chunksize) const {
+    Callbacks::require_none();
+    if constexpr (std::ranges::sized_range<Range>) {
+      const auto size = static_cast<std::size_t>(std::ranges::size(input));
+      const std::size_t chunk = detail::checked_chunksize(chunksize.value_or(default_chunksize(size, 200)));
+      progress.begin(size);
+      auto map = submit_map<Star>(std::forward<F>(callable), std::forward<Range>(input), chunk);
+      progress.show(to_result(map), size, chunk);
+      return wait_for_map(std::move(map));
+    } else {
+      std::vector<std::ranges::range_value_t<Range>> items;
+      for (auto&& item : input) items.push_back(std::forward<decltype(item)>(item));
+      return map_with<Star>(progress, std::forward<F>(callable), items | std::views::transform(MoveOut{}), chunksize);
+    }
   }
 
   template <class F, class Range>
@@ -310,7 +338,7 @@ class ThreadCalls {
         for (; items.size() < chunksize && next != end; ++next) items.push_back({*next});
         task = make_ref<Task>(core, options, listener, state->callable, std::move(items));
       }
-      detail::submit(*core, task);
+      detail::submit(*core, task, detail::AtBound::wait);
       return task;
     };
     using Results = ThreadResultIterator<Result>;

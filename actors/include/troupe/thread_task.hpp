@@ -152,6 +152,8 @@ class ThreadGroup final : public ThreadListener {
   std::vector<Ref<ThreadTask>> tasks;
 
   void task_ended(ThreadTask& task) override;
+  /// How many tasks have not ended. Thread: any.
+  std::size_t num_left() const noexcept { return left_.load(std::memory_order_relaxed); }
   /// The task that failed first, null if none did. Only when ready.
   ThreadTask* first_failure() const noexcept { return first_failure_.load(); }
   /// Makes a group of no tasks ready.
