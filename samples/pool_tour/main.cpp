@@ -37,13 +37,14 @@ void show_error(F&& call) {
 }
 
 template <class F>
-void timed(const char* what, F&& call) {
+double timed(const char* what, F&& call) {
   const auto start = std::chrono::steady_clock::now();
   std::forward<F>(call)();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   char text[32];
   std::snprintf(text, sizeof text, ": %.2f s", seconds);
   std::cout << what << text << '\n';
+  return seconds;
 }
 
 void one_call(troupe::Pool& pool) {
@@ -56,14 +57,15 @@ void one_call(troupe::Pool& pool) {
 
 void calls_without_waiting(troupe::Pool& pool) {
   std::cout << "apply_async does not wait, get does:\n";
-  timed("three naps, each get inside the loop", [&] {
+  const double one_by_one = timed("three naps, each get inside the loop", [&] {
     for (int i = 0; i < 3; ++i) pool.apply_async(nap, 100ms).get();
   });
-  timed("three naps, all gets after the loop", [&] {
+  const double together = timed("three naps, all gets after the loop", [&] {
     std::vector<troupe::AsyncResult<int>> naps;
     for (int i = 0; i < 3; ++i) naps.push_back(pool.apply_async(nap, 100ms));
     for (const auto& each : naps) each.get();
   });
+  std::cout << "together they took less time: " << (together < one_by_one) << '\n';
   const auto result = pool.apply_async(square, 8);
   result.wait();
   std::cout << "ready: " << result.ready() << ", successful: " << result.successful() << ", " << result.get() << '\n';
@@ -85,6 +87,9 @@ void many_items(troupe::Pool& pool) {
   std::cout << "starmap unpacks arguments:";
   const std::vector<std::pair<int, int>> arguments{{2, 10}, {3, 4}, {10, 6}};
   for (const int value : pool.starmap(power, arguments)) std::cout << ' ' << value;
+  const auto powers = pool.starmap_async(power, arguments);
+  std::cout << "\nstarmap_async does not wait:";
+  for (const int value : powers.get()) std::cout << ' ' << value;
   const auto squares = pool.map_async(square, std::views::iota(1, 6));
   std::cout << "\nmap_async gives the whole list:";
   for (const int value : squares.get()) std::cout << ' ' << value;
