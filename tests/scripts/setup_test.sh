@@ -108,6 +108,26 @@ run test --preset nonsense
 expect "a failing step: ends with a failure" [ "$status" -ne 0 ]
 expect "a failing step: is named" says 'step "configure build/nonsense" failed'
 
+for script in demo test bench soak; do
+  given 1000
+  stand_in cmake <<<"exit 3"
+  run "$script"
+  expect "$script cannot configure: has that step's status" ends_with 3
+  expect "$script cannot configure: names the step" says 'step "configure build/'
+done
+
+given 1000
+stand_in cmake <<<"exit 0"
+stand_in nproc <<<"echo 1"
+stand_in ctest <<<"exit 8"
+stand_in python3 <<<"exit 5"
+run test
+expect "tests fail: has their status" ends_with 8
+expect "tests fail: names the step" says 'step "test build/dev" failed'
+run bench
+expect "benchmarks fail: has their status" ends_with 5
+expect "benchmarks fail: names the step" says 'step "run the benchmarks" failed'
+
 given 1000 libcaf-dev
 rm "$work/bin/sudo"
 run test
