@@ -10,6 +10,7 @@ failed=0
 
 # stand_in NAME: reads the script of a program that takes the place of the real one.
 stand_in() {
+  rm -f "$work/bin/$1"  # it may be a link to the real one
   { echo '#!/bin/bash'; cat; } >"$work/bin/$1"
   chmod +x "$work/bin/$1"
 }
