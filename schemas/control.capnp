@@ -1,5 +1,7 @@
 @0xe3b1907f5c2d4a68;
-# How processes are started, and how their end is told.
+# How processes are started, and how their end is told. Two things need no message: that a worker is ready is a word in
+# the memory of its slot (SlotControl::started), and what it logs goes to the standard error that it was started with,
+# at the level in its Launch.
 
 using Cxx = import "/capnp/c++.capnp";
 using Value = import "value.capnp".Value;

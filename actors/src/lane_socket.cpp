@@ -51,16 +51,19 @@ bool LaneSocket::is_alone() const noexcept {
 }
 
 void LaneSocket::drain() noexcept {
-  for (;;) {
-    std::array<std::byte, 8> bytes{};
-    Arrived arrived;
-    const auto size = receive_with_descriptors(socket_.get(), bytes, arrived.descriptors, MSG_DONTWAIT);
-    if (size < 0 && (errno == EINTR || errno == ECONNRESET)) continue;
-    if (size <= 0) return;
-    if (size < static_cast<std::ptrdiff_t>(sizeof arrived.tag) || arrived.descriptors.empty()) continue;
-    std::memcpy(&arrived.tag, bytes.data(), sizeof arrived.tag);
-    arrived_.push_back(std::move(arrived));
+  while (take_in_one()) {
   }
+}
+
+bool LaneSocket::take_in_one() noexcept {
+  std::array<std::byte, 8> bytes{};
+  Arrived arrived;
+  const auto size = receive_with_descriptors(socket_.get(), bytes, arrived.descriptors, MSG_DONTWAIT);
+  if (size <= 0) return size < 0 && (errno == EINTR || errno == ECONNRESET);
+  if (size < static_cast<std::ptrdiff_t>(sizeof arrived.tag) || arrived.descriptors.empty()) return true;
+  std::memcpy(&arrived.tag, bytes.data(), sizeof arrived.tag);
+  arrived_.push_back(std::move(arrived));
+  return true;
 }
 
 void LaneSocket::send_descriptors(std::uint32_t tag, std::span<const int> numbers) {
@@ -76,8 +79,9 @@ void LaneSocket::send_descriptors(std::uint32_t tag, std::span<const int> number
 }
 
 std::vector<FileDescriptor> LaneSocket::take_descriptors(std::uint32_t tag, std::size_t count) {
-  drain();
-  const auto place = std::ranges::find(arrived_, tag, &Arrived::tag);
+  // No more than has to be: there may be no numbers left for the descriptors of later messages.
+  auto place = std::ranges::find(arrived_, tag, &Arrived::tag);
+  while (place == arrived_.end() && take_in_one()) place = std::ranges::find(arrived_, tag, &Arrived::tag);
   if (place != arrived_.end()) {
     std::vector<FileDescriptor> descriptors = std::move(place->descriptors);
     arrived_.erase(arrived_.begin(), place + 1);  // those before it belong to messages that were never finished

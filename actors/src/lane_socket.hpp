@@ -65,6 +65,9 @@ class LaneSocket {
   static constexpr std::uint32_t asleep = 1;
   static constexpr std::uint32_t rung = 2;
 
+  /// Of what has arrived. False: there was nothing.
+  bool take_in_one() noexcept;
+
   struct Arrived {
     std::uint32_t tag = 0;
     std::vector<FileDescriptor> descriptors;

@@ -194,6 +194,11 @@ bool StreamLink::poll(Deadline deadline) {
 
 // As Python's multiprocessing.reduction does it: one byte, the number of descriptors, carries them.
 void StreamLink::send_handle(int number) {
+  // Elsewhere the kernel would send the byte, and leave the descriptor out without a word.
+  int family = AF_UNSPEC;
+  socklen_t size = sizeof family;
+  if (::getsockopt(descriptor_.get(), SOL_SOCKET, SO_DOMAIN, &family, &size) == 0 && family != AF_UNIX)
+    throw OSError(EOPNOTSUPP, "sending a descriptor through a connection that is no pipe and no Unix socket");
   const std::byte count{1};
   int error = 0;
   do {

@@ -226,7 +226,8 @@ void Supervisor::on_death(const Ref<TaskRecord>& task, const DeathRecord& death)
   task->deaths().push_back(death);
   if (task->deaths().size() >= core_.options().quarantine_after) {
     std::string text =
-        death.task + " is quarantined: it has killed " + std::to_string(task->deaths().size()) + " workers";
+        death.task + " is quarantined: it has killed " + std::to_string(task->deaths().size()) +
+                       (task->deaths().size() == 1 ? " worker" : " workers");
     for (const DeathRecord& one : task->deaths()) text += "; " + describe(one);
     return fail_task(*task, std::make_exception_ptr(Quarantined(text)));
   }

@@ -292,9 +292,11 @@ std::string task_arguments(std::span<const std::uint64_t> words) {
     if (task.isChunk()) return "(a chunk: " + text_of(decode<Dynamic>(task.getChunk().getItems())) + ")";
     std::string text;
     const auto arguments = task.getCall();
-    for (unsigned i = has_function_pointer(task) ? 1 : 0; i < arguments.size() && text.size() < most_argument_bytes;
-         ++i)
-      text += (text.empty() ? "" : ", ") + text_of(decode<Dynamic>(arguments[i]));
+    for (unsigned i = has_function_pointer(task) ? 1 : 0; i < arguments.size(); ++i) {
+      text += text.empty() ? "" : ", ";
+      if (text.size() >= most_argument_bytes) return "(" + text + "...)";
+      text += text_of(decode<Dynamic>(arguments[i]));
+    }
     return "(" + text + ")";
   } catch (...) {  // in an arena, or an argument that is no value
     return "(large arguments)";

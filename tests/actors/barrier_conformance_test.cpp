@@ -3,8 +3,10 @@
 
 #include <troupe/barrier.hpp>
 
+#include "support/forked.hpp"
 #include "support/sync_flavours.hpp"
 
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <functional>
@@ -326,6 +328,37 @@ TEST_P(TestBarrier, rule_nobody_waits_while_it_drains) {
   ::kill(*waiter.pid(), SIGCONT);
   EXPECT_TRUE(waiter.join(patience));
   EXPECT_EQ(waiter.exitcode(), 0);
+}
+
+std::atomic<bool> is_held_up;
+std::atomic<bool> may_go_on;
+
+// The same of a thread, which a signal holds up in it.
+TEST(TestBarrierOfThreads, rule_nobody_waits_while_it_drains) {
+  if (thread_sanitized) GTEST_SKIP() << "signals wait for the end of the wait";
+  struct sigaction hold_up {};
+  hold_up.sa_handler = [](int) {
+    is_held_up = true;
+    is_held_up.notify_one();
+    may_go_on.wait(false);
+  };
+  struct sigaction before {};
+  ::sigaction(SIGUSR1, &hold_up, &before);
+  is_held_up = may_go_on = false;
+  const troupe::dummy::Barrier barrier{2, patience};
+  std::thread waiter{[&] { EXPECT_EQ(barrier.wait(), 0); }};
+  const auto end = std::chrono::steady_clock::now() + patience;
+  while (barrier.n_waiting() != 1 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+  ::pthread_kill(waiter.native_handle(), SIGUSR1);
+  is_held_up.wait(false);
+  EXPECT_EQ(barrier.n_waiting(), 1);
+  EXPECT_EQ(barrier.wait(), 1);
+  EXPECT_EQ(barrier.n_waiting(), 0);
+  EXPECT_FALSE(barrier.broken());
+  may_go_on = true;
+  may_go_on.notify_one();
+  waiter.join();
+  ::sigaction(SIGUSR1, &before, nullptr);
 }
 
 struct FailingAction {

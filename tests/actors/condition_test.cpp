@@ -3,6 +3,7 @@
 #include <troupe/error.hpp>
 #include <troupe/process.hpp>
 
+#include "support/pools.hpp"
 #include "support/processes.hpp"
 
 #include <gtest/gtest.h>
@@ -10,6 +11,7 @@
 #include <chrono>
 #include <csignal>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -68,6 +70,53 @@ TEST(Condition, WaitsForOneThatIsStopped) {
   ::kill(*process.pid(), SIGCONT);
   notifier.join();
   EXPECT_EQ(receive_text(mine), "notified");
+}
+
+void wait_shortly_and_tell(const Condition& condition, const FileDescriptor& line, std::chrono::milliseconds time) {
+  const std::lock_guard guard{condition};
+  send_text(line, "waiting");
+  send_text(line, condition.wait(time) ? "notified" : "not notified");
+}
+
+// One that is stopped while its time ends has not left: it is the oldest still, so it is notified and not the next one,
+// the notifier waits for it, and its wait is true when it goes on.
+TEST(Condition, NotifiesOneThatIsStoppedThoughItsTimeIsOver) {
+  const Condition condition;
+  auto [mine, theirs] = make_line();
+  std::optional<Process> stopped;
+  for (auto time = 100ms;; time *= 2) {
+    const auto end_of_its_time = std::chrono::steady_clock::now() + time;  // at the earliest
+    stopped.emplace(ProcessOptions{.daemon = true}, wait_shortly_and_tell, condition, test::copy_of(theirs), time);
+    stopped->start();
+    ASSERT_EQ(receive_text(mine), "waiting");
+    { const std::lock_guard it_waits{condition}; }
+    ::kill(*stopped->pid(), SIGSTOP);
+    ASSERT_TRUE(test::wait_for_state(*stopped->pid(), 'T'));
+    if (std::chrono::steady_clock::now() < end_of_its_time) {
+      EXPECT_FALSE(test::is_readable(mine.get(), time));
+      break;
+    }
+    stopped->kill();  // too late: it may have timed out before
+    stopped->join();
+    if (test::is_readable(mine.get())) receive_text(mine);
+  }
+  auto [line_of_next, their_line] = make_line();
+  const Process next = start_waiter(condition, line_of_next, their_line);
+  { const std::lock_guard it_waits{condition}; }
+  std::thread notifier{[&] {
+    const std::lock_guard guard{condition};
+    condition.notify(1);
+  }};
+  EXPECT_TRUE(test::comes_true([&] {
+    if (!condition.acquire(false)) return true;
+    condition.release();
+    return false;
+  })) << "the notifier has it";
+  EXPECT_FALSE(test::is_readable(mine.get(), 20ms));
+  ::kill(*stopped->pid(), SIGCONT);
+  notifier.join();
+  EXPECT_EQ(receive_text(mine), "notified");
+  EXPECT_FALSE(test::is_readable(line_of_next.get(), 20ms));
 }
 
 // Those who have waited longest are notified first.

@@ -17,6 +17,7 @@
 #include <array>
 #include <chrono>
 #include <csignal>
+#include <cstddef>
 #include <fcntl.h>
 #include <map>
 #include <memory>
@@ -318,6 +319,28 @@ TEST(Connection, GoesThroughTasks) {
   EXPECT_THROW(mine.recv<int>(), EOFError);
   pool.close();
   pool.join();
+}
+
+// An offset outside of the buffer takes nothing; a message that does not fit behind it is given with the error.
+TEST(Connection, ReceivesIntoABufferBehindAnOffset) {
+  for (const auto& make : {+[] { return Pipe(); }, +[] { return make_streams(); }}) {
+    auto [a, b] = make();
+    std::vector<std::byte> buffer(8);
+    a.send_bytes("abcdef");
+    EXPECT_THROW(b.recv_bytes_into(buffer, -1), ValueError);
+    EXPECT_THROW(b.recv_bytes_into(buffer, 9), ValueError);
+    EXPECT_EQ(b.recv_bytes_into(buffer, 2), 6U);
+    a.send_bytes("ghijkl");
+    try {
+      b.recv_bytes_into(buffer, 3);
+      FAIL() << "it does not fit";
+    } catch (const BufferTooShort& error) {
+      EXPECT_EQ(to_text(error.message()), "ghijkl");
+    }
+    EXPECT_EQ(to_text(buffer), std::string("\0\0abcdef", 8));
+    a.send_bytes("");
+    EXPECT_EQ(b.recv_bytes_into(buffer, 8), 0U);
+  }
 }
 
 // A message longer than the maximum spoils receiving for good: a duplex end can only send then, another one is closed.

@@ -36,6 +36,23 @@ std::string method_seen_by_child(const Context& context) {
   return method;
 }
 
+const pid_t pid_at_begin = ::getpid();  // of the process that executed the program
+
+/// How a child of `context` came to be, as it can tell from its surroundings.
+std::string method_used_for_child(const Context& context) {
+  auto [mine, theirs] = make_line();
+  Process process = context.process(
+      [](const FileDescriptor& line, pid_t creator) {
+        const bool is_executed = pid_at_begin == ::getpid();
+        send_text(line, is_executed ? "spawn" : ::getppid() == creator ? "fork" : "forkserver");
+      },
+      std::move(theirs), ::getpid());
+  process.start();
+  const std::string method = receive_text(mine);
+  process.join();
+  return method;
+}
+
 // A context keeps its method, and a child started through it reports that one.
 TEST_F(TestStartMethod, test_context) {
   for (const StartMethod method : get_all_start_methods()) {
@@ -45,6 +62,7 @@ TEST_F(TestStartMethod, test_context) {
     EXPECT_THROW(context.set_start_method("spawn"), ValueError);
     EXPECT_THROW(context.set_start_method(std::nullopt), ValueError);
     EXPECT_EQ(method_seen_by_child(context), to_string(method));
+    EXPECT_EQ(method_used_for_child(context), to_string(method));
   }
 }
 
@@ -56,6 +74,7 @@ TEST_F(TestStartMethod, test_set_get) {
     EXPECT_EQ(find_start_method(), method);
     EXPECT_EQ(get_context().get_start_method(), method);
     EXPECT_EQ(method_seen_by_child(get_context()), to_string(method));
+    EXPECT_EQ(method_used_for_child(get_context()), to_string(method));
   }
 }
 

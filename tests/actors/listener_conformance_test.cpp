@@ -18,6 +18,7 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <future>
 #include <string>
 #include <sys/socket.h>
 #include <thread>
@@ -145,6 +146,31 @@ TEST(OtherTest, test_answer_challenge_auth_failure) {
   theirs.send_bytes("#CHALLENGE#01234567890123456789");
   theirs.send_bytes("something bogus");
   EXPECT_THROW(answer_challenge(mine, "some key"), AuthenticationError);
+}
+
+// Rule: the two halves suit each other, whichever side asks first; the connection is as new afterwards.
+TEST(OtherTest, rule_challenges_both_ways) {
+  auto [mine, theirs] = Pipe();
+  auto other = std::async(std::launch::async, [&] {
+    answer_challenge(theirs, "some key");
+    deliver_challenge(theirs, "some key");
+  });
+  deliver_challenge(mine, "some key");
+  answer_challenge(mine, "some key");
+  other.get();
+  mine.send(1);
+  EXPECT_EQ(theirs.recv<int>(), 1);
+  theirs.send(2);
+  EXPECT_EQ(mine.recv<int>(), 2);
+}
+
+// Rule: what is longer than 256 bytes is no answer, not even a wrong one.
+TEST(OtherTest, rule_longest_answer) {
+  auto [mine, theirs] = Pipe();
+  theirs.send_bytes(std::string(256, 'x'));
+  EXPECT_THROW(deliver_challenge(mine, "some key"), AuthenticationError);
+  theirs.send_bytes(std::string(257, 'x'));
+  EXPECT_THROW(deliver_challenge(mine, "some key"), OSError);
 }
 
 // The name of a Windows pipe is no address here.

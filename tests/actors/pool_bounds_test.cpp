@@ -100,6 +100,33 @@ TEST(PoolBounds, BytesCountToo) {
   pool.terminate();
 }
 
+TEST(PoolBounds, ASubmitWaitsForRoomForItsBytes) {
+  Pool pool{PoolOptions{.workers = 1, .max_pending_bytes = 100'000}};
+  const auto size = [](const std::string& text) { return text.size(); };
+  const std::string text(60'000, 'x');
+  const pid_t worker = pool.worker_pids().at(0);
+  const auto first = pool.apply_async(stop, 0);
+  ASSERT_TRUE(wait_for_state(worker, 'T'));
+  const auto second = pool.try_apply_async(size, text);
+  ASSERT_TRUE(second.has_value());
+  EXPECT_FALSE(pool.try_apply_async(size, text).has_value());
+  EXPECT_TRUE(pool.try_apply_async(square, 1).has_value());  // small enough
+  std::atomic<bool> submitted{false};
+  std::jthread submitter{[&] {
+    const auto third = pool.apply_async(size, text);
+    submitted = true;
+    EXPECT_EQ(third.get(20s), text.size());
+  }};
+  EXPECT_EQ(pool.statistics().queued, 2U);
+  EXPECT_FALSE(submitted);
+  ::kill(worker, SIGCONT);
+  submitter.join();
+  EXPECT_TRUE(submitted);
+  EXPECT_EQ(second->get(20s), text.size());
+  EXPECT_EQ(pool.map(size, std::vector<std::string>(5, text), 1), std::vector<std::size_t>(5, text.size()));
+  pool.terminate();
+}
+
 TEST(PoolBounds, WhoWaitsForRoomHearsOfTheEnd) {
   Pool pool{PoolOptions{.workers = 1, .max_pending_tasks = 1}};
   const auto first = pool.apply_async(stop, 0);

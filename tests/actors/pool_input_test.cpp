@@ -12,7 +12,6 @@
 #include <filesystem>
 #include <iterator>
 #include <numeric>
-#include <optional>
 #include <ranges>
 #include <stdexcept>
 #include <string>
@@ -154,29 +153,6 @@ TEST(PoolInput, TensOfThousandsOfLargeTasksMayWait) {
   const auto stopped = pool.apply_async([](const std::string& all) { return all; }, text);
   for (int i = 0; i < count; ++i) results.push_back(pool.apply_async([](const std::string& all) { return all; }, text));
   for (const auto& result : results) ASSERT_EQ(result.get().size(), text.size());
-}
-
-// It ends with errors, of the items that were under way and of the input that nobody can run any more.
-TEST(PoolInput, AnIteratorMayOutliveThePool) {
-  std::optional<Pool> pool{std::in_place, 2};
-  auto results = pool->imap(square, std::views::iota(0));
-  EXPECT_EQ(results.next(), 0);
-  pool->terminate();
-  pool.reset();
-  int num_cancelled = 0;
-  int num_refused = 0;
-  for (int i = 0; i < 2000; ++i) {
-    try {
-      if (!results.next()) break;
-    } catch (const troupe::Cancelled&) {
-      ++num_cancelled;
-    } catch (const troupe::ValueError&) {
-      ++num_refused;
-    }
-  }
-  EXPECT_LE(num_cancelled, 256);
-  EXPECT_EQ(num_refused, 1);
-  EXPECT_EQ(results.next(), std::nullopt);
 }
 
 }  // namespace

@@ -237,6 +237,19 @@ TEST_F(PoolOptionsTest, ATaskThatKillsThreeWorkersIsQuarantined) {
   expect_works(pool, 2);
 }
 
+TEST_F(PoolOptionsTest, QuarantineComesAfterAsManyDeathsAsChosen) {
+  for (const unsigned deaths : {1U, 2U}) {
+    Pool one{troupe::PoolOptions{.workers = 1, .quarantine_after = deaths}};
+    const auto poison = one.with({.retries = 100, .backoff = {.initial = 0ms}});
+    EXPECT_THROW(poison.apply(die_first_times, file, 1000), troupe::Quarantined);
+    EXPECT_EQ(num_lines(), static_cast<int>(deaths));
+    EXPECT_EQ(one.statistics().retried, deaths - 1);
+    EXPECT_EQ(one.statistics().deaths, deaths);
+    std::filesystem::remove(file);
+    one.terminate();
+  }
+}
+
 TEST_F(PoolOptionsTest, HigherPrioritiesAreBegunFirst) {
   Pool one{1};
   const auto gate = one.apply_async([](int x) { return ::raise(SIGSTOP), x; }, 0);
@@ -278,6 +291,47 @@ TEST_F(PoolOptionsTest, AWorkersDeathIsToldWhole) {
     ASSERT_EQ(pool.deaths().size(), 1U);
     EXPECT_EQ(pool.deaths()[0], death);
   }
+}
+
+TEST_F(PoolOptionsTest, DeathRecordsCountTheWorkersOfAPlace) {
+  Pool one{1};
+  for (unsigned i = 0; i < 3; ++i) {
+    EXPECT_THROW(one.apply(die_first_times, file, 100), troupe::WorkerDied);
+    ASSERT_EQ(one.deaths().size(), i + 1);
+  }
+  const auto deaths = one.deaths();
+  std::set<pid_t> pids;
+  for (unsigned i = 0; i < 3; ++i) {
+    EXPECT_EQ(deaths[i].restarts, i);
+    EXPECT_EQ(deaths[i].exitcode, -SIGKILL);
+    EXPECT_TRUE(pids.insert(deaths[i].pid).second);
+  }
+  one.terminate();
+}
+
+TEST_F(PoolOptionsTest, LongArgumentsAreCutInADeathRecord) {
+  const auto die = [](const std::string&, int) { ::raise(SIGKILL); };
+  EXPECT_THROW(pool.apply(die, std::string(1000, 'x'), 7), troupe::WorkerDied);
+  const std::string text = pool.deaths().at(0).arguments;
+  EXPECT_TRUE(text.starts_with("(\"xxxxxxxxxx")) << text;
+  EXPECT_TRUE(text.ends_with("xxx..., ...)")) << text;
+  EXPECT_LT(text.size(), 120U);
+}
+
+TEST_F(PoolOptionsTest, TheDeathOfAnIdleWorkerIsOfNoTask) {
+  Pool one{1};
+  const pid_t worker = one.apply([](int) { return ::getpid(); }, 0);
+  ::kill(worker, SIGKILL);
+  ASSERT_TRUE(comes_true([&] { return !one.deaths().empty(); }, 20s));
+  const troupe::DeathRecord death = one.deaths().at(0);
+  EXPECT_EQ(death.pid, worker);
+  EXPECT_EQ(death.exitcode, -SIGKILL);
+  EXPECT_EQ(death.task, "");
+  EXPECT_EQ(death.task_id, 0U);
+  EXPECT_EQ(death.arguments, "");
+  EXPECT_EQ(death.attempts, 0U);
+  expect_works(one, 1);
+  one.terminate();
 }
 
 TEST_F(PoolOptionsTest, OptionsThatMakeNoSenseAreNamed) {

@@ -235,14 +235,6 @@ TEST_F(PoolTest, ASecondCoroutineMayNotWaitForTheSameResult) {
   }
 }
 
-TEST_F(PoolTest, ImapReadsAnEndlessInputNoFurtherThanItsWindow) {
-  int read = 0;
-  auto endless = std::views::iota(0) | std::views::transform([&read](int i) { return ++read, i; });
-  auto results = pool.imap(square, endless);
-  for (int i = 0; i < 10; ++i) EXPECT_EQ(results.next(), i * i);
-  EXPECT_LT(read, 600);
-}
-
 TEST_F(PoolTest, ManyTasksWithoutAWaiterAreAllRun) {
   std::vector<AsyncResult<int>> results;
   for (int i = 0; i < 5000; ++i) results.push_back(pool.apply_async(square, 1));

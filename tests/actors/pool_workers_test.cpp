@@ -11,16 +11,20 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <csignal>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <ranges>
 #include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -199,6 +203,35 @@ TEST(PoolWorkers, MayHavePoolsAndProcessesOfTheirOwnIfNotDaemonic) {
   daemonic.terminate();
 }
 
+int square_in_a_process(int x) {
+  auto [mine, theirs] = make_line();
+  troupe::Process process{
+      [](const troupe::FileDescriptor& line, int number) { send_text(line, std::to_string(square(number))); },
+      std::move(theirs), x};
+  process.start();
+  const int squared = std::stoi(receive_text(mine));
+  process.join();
+  return squared;
+}
+
+TEST(PoolWorkers, MayStartProcessesIfNotDaemonic) {
+  Pool pool{PoolOptions{.workers = 2, .daemon = false}};
+  EXPECT_EQ(pool.map(square_in_a_process, std::views::iota(0, 6), 1), (std::vector{0, 1, 4, 9, 16, 25}));
+  pool.close();
+  EXPECT_TRUE(pool.join(20s));
+  Pool daemonic{PoolOptions{.workers = 1, .name = "strict"}};
+  try {
+    daemonic.apply(square_in_a_process, 1);
+    ADD_FAILURE() << "a daemonic worker has started a process";
+  } catch (const troupe::AssertionError& error) {
+    const std::string text = error.what();
+    EXPECT_NE(text.find("process \"strict-worker-1\" is daemonic and may not start \"Process-"), std::string::npos)
+        << text;
+  }
+  EXPECT_EQ(daemonic.apply(square, 4), 16);
+  daemonic.terminate();
+}
+
 // What a task has others do for it has no more time than the task itself.
 TEST(PoolWorkers, TasksOfATasksPoolInheritItsDeadline) {
   const auto left_in_nested = [](int) {
@@ -246,6 +279,59 @@ TEST(PoolWorkers, AreToldOfInStatistics) {
     tasks += worker.tasks;
   }
   EXPECT_EQ(tasks, 11U);
+  pool.terminate();
+}
+
+// Every snapshot fits what was known to be submitted and done before it, and what was after it.
+TEST(PoolWorkers, StatisticsAreOneMomentWhileThousandsOfTasksRun) {
+  constexpr std::size_t num_tasks = 10'000;
+  constexpr std::size_t most_open = 100;
+  Pool pool{2};
+  std::atomic<std::size_t> begun{0};      // submissions
+  std::atomic<std::size_t> submitted{0};  // those that have returned
+  std::atomic<std::size_t> ended{0};      // tasks whose results were seen
+  std::jthread submitter{[&] {
+    std::deque<troupe::AsyncResult<int>> open;
+    const auto take_first = [&] {
+      EXPECT_EQ(open.front().get(20s), 9);
+      open.pop_front();
+      ++ended;
+    };
+    for (std::size_t i = 0; i < num_tasks; ++i) {
+      ++begun;
+      open.push_back(pool.apply_async(square, 3));
+      ++submitted;
+      if (open.size() > most_open) take_first();
+    }
+    while (!open.empty()) take_first();
+  }};
+  std::size_t done_before = 0;
+  for (bool last = false; !last;) {
+    last = ended == num_tasks;
+    const std::size_t known_ended = ended;
+    const std::size_t known_submitted = submitted;
+    const troupe::PoolStatistics now = pool.statistics();
+    const std::size_t all = now.queued + now.running + now.done + now.failed;
+    ASSERT_GE(all, known_submitted);
+    ASSERT_LE(all, begun);
+    ASSERT_GE(now.done, known_ended);
+    ASSERT_GE(now.done, done_before);
+    ASSERT_LE(now.running, 2U);
+    ASSERT_EQ(now.failed, 0U);
+    done_before = now.done;
+  }
+  EXPECT_EQ(done_before, num_tasks);
+  pool.terminate();
+}
+
+TEST(PoolWorkers, AreBusyForAsLongAsTheirTasksTake) {
+  Pool pool{1};
+  EXPECT_EQ(pool.statistics().workers.at(0).busy, 0ns);
+  const auto sleep = [](int ms) { std::this_thread::sleep_for(ms * 1ms); };
+  for (int i = 1; i <= 3; ++i) {
+    pool.apply(sleep, 5);
+    EXPECT_GE(pool.statistics().workers.at(0).busy, i * 5ms);
+  }
   pool.terminate();
 }
 

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <iostream>
 #include <stdexcept>
 #include <string>
@@ -231,7 +232,9 @@ struct NotEncodable {
 
 TEST(Process, NamesTheArgumentThatCannotTravel) {
   Process process{[](const NotEncodable&) {}, NotEncodable{}};
-  EXPECT_THAT(error_of<TypeError>([&] { process.start(); }), HasSubstr("NotEncodable"));
+  const std::string text = error_of<TypeError>([&] { process.start(); });
+  EXPECT_THAT(text, HasSubstr("NotEncodable"));
+  EXPECT_THAT(text, HasSubstr("give its type TROUPE_FIELDS or a Codec, or use the start method fork"));
 }
 
 // An empty descriptor cannot be handed over; the object is not started and may be used again.
@@ -344,6 +347,17 @@ TEST_P(ProcessEveryMethod, ArgumentsOfAnySizeArrive) {
     EXPECT_EQ(receive_text(mine), std::to_string(size));
     process.join();
   }
+}
+
+TEST_P(ProcessEveryMethod, ItsStandardInputIsTheNullDevice) {
+  const Redirected not_null{STDIN_FILENO};
+  auto [mine, theirs] = make_line();
+  Process process{
+      [](const FileDescriptor& line) { send_text(line, std::filesystem::read_symlink("/proc/self/fd/0").string()); },
+      std::move(theirs)};
+  process.start();
+  EXPECT_EQ(receive_text(mine), "/dev/null");
+  process.join();
 }
 
 INSTANTIATE_TEST_SUITE_P(P, ProcessEveryMethod,

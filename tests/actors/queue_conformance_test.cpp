@@ -164,7 +164,15 @@ const bool used_before_main = [] {
   }
 }();
 
+/// Those of threads need none.
+const bool threads_use_it_before_main = [] {
+  const troupe::dummy::Queue<int> queue;
+  queue.put(1);
+  return queue.get(true, 3s) == 1;
+}();
+
 std::optional<int> got_while_loading;
+std::optional<int> thread_got_while_loading;
 
 }  // namespace
 
@@ -173,6 +181,9 @@ extern "C" void troupe_test_while_loading() {
   const Queue<int> queue;
   queue.put(7);
   got_while_loading = queue.get(true, 3s);
+  const troupe::dummy::Queue<int> queue_of_threads;
+  queue_of_threads.put(8);
+  thread_got_while_loading = queue_of_threads.get(true, 3s);
 }
 
 namespace {
@@ -185,6 +196,15 @@ TEST_P(TestQueue, test_no_import_lock_contention) {
   void* library = ::dlopen(LOAD_HOOK, RTLD_NOW);
   ASSERT_NE(library, nullptr) << ::dlerror();
   EXPECT_EQ(got_while_loading, 7);
+  ::dlclose(library);
+}
+
+TEST(TestQueueOfThreads, test_no_import_lock_contention) {
+  EXPECT_TRUE(threads_use_it_before_main);
+  thread_got_while_loading.reset();
+  void* library = ::dlopen(LOAD_HOOK, RTLD_NOW);
+  ASSERT_NE(library, nullptr) << ::dlerror();
+  EXPECT_EQ(thread_got_while_loading, 8);
   ::dlclose(library);
 }
 

@@ -172,6 +172,17 @@ TEST(Queue, JoinWaitsForWhatIsNotDone) {
   EXPECT_TRUE(queue.join(20s));
 }
 
+// More than 1024 cannot be got and not done; who tries keeps what it has, and the item stays.
+TEST(Queue, LeasesAreFor1024ItemsAtATime) {
+  const JoinableQueue<int> queue{0, {.lease = true}};
+  for (int i = 0; i < 1025; ++i) queue.put(i);
+  for (int i = 0; i < 1024; ++i) ASSERT_EQ(queue.get(), i);
+  EXPECT_THROW(queue.get(), Full);
+  EXPECT_EQ(queue.qsize(), 1U);
+  queue.task_done();
+  EXPECT_EQ(queue.get(), 1024);
+}
+
 // With leases, what a killed process has got and not done is given to somebody else, who is told.
 TEST(Queue, LeasesGiveWhatAKilledProcessHadToAnother) {
   const JoinableQueue<std::string> queue{0, {.lease = true}};

@@ -9,6 +9,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <memory>
@@ -115,6 +116,20 @@ TEST(ThreadPoolOptions, KeepsPendingTasksWithinItsBound) {
   EXPECT_TRUE(pool.try_apply_async(square, 3));
 }
 
+TEST(ThreadPoolOptions, AnIteratorWaitsForRoomWhereASubmitWouldFail) {
+  ScopedPool pool{{.workers = 2, .max_pending_tasks = 4, .when_full = troupe::WhenFull::fail}};
+  std::vector<int> expected;
+  for (int i = 0; i < 100; ++i) expected.push_back(i * i);
+  for (const bool ordered : {true, false}) {
+    std::vector<int> all;
+    for (const int y :
+         ordered ? pool.imap(square, std::views::iota(0, 100)) : pool.imap_unordered(square, std::views::iota(0, 100)))
+      all.push_back(y);
+    if (!ordered) std::ranges::sort(all);
+    EXPECT_EQ(all, expected);
+  }
+}
+
 TEST(ThreadPoolOptions, ATaskMaySubmitMoreThanTheBound) {
   ScopedPool pool{{.workers = 1, .max_pending_tasks = 2}};
   EXPECT_EQ(pool.apply([&] { return pool.map(square, std::vector{1, 2, 3, 4, 5}, 1).size(); }), 5U);
@@ -146,6 +161,19 @@ TEST(ThreadPoolOptions, FailsItsTasksWhenNoThreadCanBeInitialized) {
     pool.close();
     pool.join();
   }
+}
+
+// However much it is asked to do, each thread tries once.
+TEST(ThreadPoolOptions, AnInitializerThatFailsIsTriedOncePerThread) {
+  std::atomic<int> tries{0};
+  ScopedPool pool{{.workers = 3, .initializer = [&] {
+                     ++tries;
+                     throw troupe::KeyError("no database");
+                   }}};
+  for (int i = 0; i < 100; ++i) EXPECT_THROW(pool.apply(square, i), troupe::KeyError);
+  pool.close();
+  pool.join();
+  EXPECT_EQ(tries, 3);
 }
 
 TEST(ThreadPoolOptions, RefusesOptionsThatMakeNoSense) {

@@ -3,6 +3,7 @@
 #include <troupe/error.hpp>
 #include <troupe/pool.hpp>
 #include <troupe/process.hpp>
+#include <troupe/progress.hpp>
 #include <troupe/this_task.hpp>
 
 #include "support/thread_pools.hpp"
@@ -48,6 +49,7 @@ void program() {
   EXPECT_EQ(pool.apply(length, "four"), 4U);
   EXPECT_EQ(pool.apply_async(square, 3).get(20s), 9);
   EXPECT_EQ(pool.map(square, std::views::iota(0, 3)), (std::vector{0, 1, 4}));
+  EXPECT_EQ(pool.map(square, std::views::iota(0, 3), troupe::progress("x")), (std::vector{0, 1, 4}));
   EXPECT_EQ(pool.starmap([](int x, int y) { return x - y; }, std::vector<std::pair<int, int>>{{3, 1}}), std::vector{2});
   int sum = 0;
   for (int y : pool.imap(square, std::vector{1, 2})) sum += y;
@@ -241,6 +243,22 @@ TEST(ThreadPool, CallbacksRunOneAtATimeOnAThreadOfTheirOwn) {
   EXPECT_EQ(unguarded, 200);
   ASSERT_EQ(callers.size(), 1U);
   EXPECT_FALSE(workers.contains(*callers.begin()));
+}
+
+// A process could not send such a thing either.
+TEST(ThreadPool, AnErrorCallbackForExceptionsHearsOfOtherThingsAsRemoteErrors) {
+  ScopedPool pool{1};
+  std::string text;
+  int calls = 0;
+  const auto result = pool.error_callback([&](const std::exception& error) {
+                            ++calls;
+                            EXPECT_NE(dynamic_cast<const troupe::RemoteError*>(&error), nullptr);
+                            text = error.what();
+                          })
+                          .apply_async([] { throw 7; });
+  EXPECT_THROW(result.get(), int);
+  EXPECT_EQ(calls, 1);
+  EXPECT_NE(text.find("int"), std::string::npos) << text;
 }
 
 TEST(ThreadPool, AResultIsNotReadyWhileItsCallbackRuns) {
