@@ -3,6 +3,7 @@
 #include <troupe/context.hpp>
 #include <troupe/error.hpp>
 #include <troupe/finalizer.hpp>
+#include <troupe/pool.hpp>
 #include <troupe/process.hpp>
 #include <troupe/runtime.hpp>
 
@@ -75,6 +76,36 @@ TEST(TestFinalize, test_finalize) {
     Program program{"finalize", process};
     EXPECT_EQ(program.read_rest(), finalizers_left) << process;
     EXPECT_EQ(program.wait(), 0);
+  }
+}
+
+// `argument`: "process" or "pool", whose fork inherits what the main process has registered.
+int finalize_in_parent(int argc, char** argv, const std::string& argument) {
+  const Runtime runtime{argc, argv};
+  leave_behind("parent's 1", 1);
+  Finalizer::at_exit(say("parent's 0"), 0);
+  Finalizer::at_exit(say("parent's -1"), -1);
+  if (argument == "process") {
+    Process process = get_context("fork").process([] { Finalizer::at_exit(say("child's"), 0); });
+    process.start();
+    process.join();
+    return process.exitcode().value();
+  }
+  Pool pool{PoolOptions{.workers = 2, .start_method = StartMethod::fork}};
+  pool.map([](int) {}, std::vector<int>(10), 1);
+  pool.close();
+  pool.join();
+  return 0;
+}
+const bool in_parent_added = test::add_role("finalize_in_parent", finalize_in_parent);
+
+// What belongs to the process that registered it (a directory, say) must not go with a copy.
+TEST(Finalizer, OfTheParentDoesNotRunAtTheEndOfAForkedProcessOrWorker) {
+  for (const std::string child : {"process", "pool"}) {
+    Program program{"finalize_in_parent", child};
+    EXPECT_EQ(program.read_rest(),
+              (child == "process" ? "child's\n" : "") + std::string("parent's 1\nparent's 0\nparent's -1\n"));
+    EXPECT_EQ(program.wait(), 0) << program.errors();
   }
 }
 

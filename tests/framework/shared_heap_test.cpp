@@ -16,6 +16,7 @@
 #include <random>
 #include <sys/resource.h>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -23,13 +24,15 @@ namespace {
 using namespace troupe;
 using namespace troupe::test;
 
-/// Pieces tile each arena from 0 to its end; returns {free bytes, used bytes}.
+/// Pieces tile each arena from 0 to its end, and free ones are joined; returns {free bytes, used bytes}.
 std::pair<std::size_t, std::size_t> check_tiling(const SharedHeap& heap) {
   std::map<Ticket, std::size_t> ends;
+  std::map<Ticket, bool> ends_free;
   std::pair<std::size_t, std::size_t> sums;
   for (const auto& piece : heap.pieces()) {
     EXPECT_EQ(piece.offset, ends[piece.arena]);
     ends[piece.arena] += piece.bytes;
+    EXPECT_FALSE(std::exchange(ends_free[piece.arena], piece.is_free) && piece.is_free) << "at " << piece.offset;
     (piece.is_free ? sums.first : sums.second) += piece.bytes;
   }
   std::size_t all = 0;

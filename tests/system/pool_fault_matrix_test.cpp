@@ -1,5 +1,6 @@
 // Every phase of a task's way, struck by every kind of fault, in pools of several sizes: the guilty task fails with the
-// right error, all others give their results, once, the pool works on, and nothing is left.
+// right error, which its error_callback hears once, all others give their results, once, the pool works on, and nothing
+// is left.
 //
 // The guilty task carries an Order. Where code of the user runs, the Order's codec or the callable commits the fault;
 // where none does (in a ring, idle), the worker has been told to commit it when a signal comes.
@@ -22,6 +23,7 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <exception>
 #include <memory>
 #include <ranges>
 #include <semaphore>
@@ -215,21 +217,34 @@ void expect_good_or_cancelled(const std::vector<AsyncResult<int>>& results, int 
   }
 }
 
+/// thrown_by, and that a death is the one that was ordered.
+template <class Action>
+std::string outcome_of(Action action, Fault fault) {
+  return thrown_by([&] {
+    try {
+      action();
+    } catch (const WorkerDied& error) {
+      EXPECT_EQ(error.exitcode(), exitcode_of(fault));
+      EXPECT_EQ(error.pid(), board.guilty);
+      EXPECT_EQ(error.attempts(), 1U);
+      throw;
+    }
+  });
+}
+
 void expect_outcome(const AsyncResult<Reply>& result, Phase phase, Fault fault) {
   const bool was_done = phase == Phase::result_in_ring || phase == Phase::idle;
   const bool was_cancelled = phase == Phase::during_terminate;
   const std::string expected = was_done ? "nothing" : was_cancelled ? "Cancelled" : error_of(fault);
-  EXPECT_EQ(thrown_by([&] {
-              try {
-                EXPECT_EQ(result.get(patience).order.fault, fault);
-              } catch (const WorkerDied& error) {
-                EXPECT_EQ(error.exitcode(), exitcode_of(fault));
-                EXPECT_EQ(error.pid(), board.guilty);
-                EXPECT_EQ(error.attempts(), 1U);
-                throw;
-              }
-            }),
-            expected);
+  EXPECT_EQ(outcome_of([&] { EXPECT_EQ(result.get(patience).order.fault, fault); }, fault), expected);
+}
+
+/// What the guilty task's error_callback is to hear: nothing if its submission was refused, if it ends well, or after
+/// terminate.
+std::vector<std::string> expected_calls(Phase phase, Fault fault) {
+  if (phase == Phase::arguments_encoded || phase == Phase::during_terminate) return {};
+  if (phase == Phase::result_in_ring || phase == Phase::idle || error_of(fault) == "nothing") return {};
+  return {error_of(fault)};
 }
 
 bool guilty_is_there() {
@@ -285,6 +300,7 @@ class PoolFaultMatrix : public testing::TestWithParam<Cell> {
     pool_.reset();
     guilty_.clear();  // results hold their pool's memory
     behind_.clear();
+    EXPECT_EQ(calls_, expected_calls(std::get<0>(GetParam()), std::get<1>(GetParam())));
     for (const pid_t pid : pids_) EXPECT_FALSE(is_running(pid));
     EXPECT_TRUE(troupe::active_children().empty());
     EXPECT_TRUE(num_descriptors_become(num_descriptors_));
@@ -308,10 +324,18 @@ class PoolFaultMatrix : public testing::TestWithParam<Cell> {
   std::vector<pid_t> pids_;
   std::vector<AsyncResult<Reply>> guilty_;
   std::vector<AsyncResult<int>> behind_;
+  std::vector<std::string> calls_;  // of the error_callback; only the callback thread's until the pool is joined
 };
 
 void PoolFaultMatrix::strike(Phase phase, Fault fault) {
-  const auto submit_guilty = [&] { guilty_.push_back(pool_->apply_async(obey, Order{phase, fault})); };
+  const auto call = [this, fault](const std::exception_ptr& error) {
+    calls_.push_back(outcome_of([&] { std::rethrow_exception(error); }, fault));
+  };
+  const auto submit_guilty = [&] {
+    guilty_.push_back(phase == Phase::result_in_ring  // with a callback it would not be ready as soon as it is read
+                          ? pool_->apply_async(obey, Order{phase, fault})
+                          : pool_->error_callback(call).apply_async(obey, Order{phase, fault}));
+  };
   const auto submit_behind = [&] { behind_ = submit_good(*pool_, num_around); };
   const auto signal_guilty = [] { ::kill(board.guilty, SIGUSR1); };
   switch (phase) {

@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -80,6 +81,38 @@ TEST(PoolOwnership, ACopyOfAWorkerDoesNotAnswer) {
 std::unique_ptr<Pool>& global_pool() {
   static std::unique_ptr<Pool> pool;
   return pool;
+}
+
+// A worker forked after the pool was there knows the pool; waiting for itself it would hang.
+TEST(PoolOwnership, AWorkerMayNotUseThePoolThatRunsIt) {
+  if (thread_sanitized) GTEST_SKIP() << "ThreadSanitizer's own locks may be held in the copy of a process with threads";
+  global_pool() = std::make_unique<Pool>(
+      troupe::PoolOptions{.workers = 1, .start_method = troupe::StartMethod::fork, .name = "its own"});
+  Pool& pool = *global_pool();
+  const auto use = [](int how) {
+    Pool* mine = global_pool().get();
+    if (mine == nullptr) return std::string("not inherited");
+    try {
+      if (how == 0) mine->apply(square, 2);
+      if (how == 1) mine->apply_async(square, 2);
+      if (how == 2) mine->map(square, std::vector{1, 2});
+      if (how == 3) mine->imap(square, std::vector{1, 2});
+      if (how == 4) mine->statistics();
+      if (how == 5) mine->terminate();
+      return std::string("no error");
+    } catch (const AssertionError& error) {
+      return std::string(error.what());
+    }
+  };
+  EXPECT_EQ(pool.apply_async(use, 0).get(20s), "not inherited");
+  const pid_t first = pool.worker_pids().at(0);
+  ::kill(first, SIGKILL);
+  ASSERT_TRUE(comes_true([&] { return !pool.deaths().empty(); }, 20s));
+  for (int how = 0; how < 6; ++how)
+    EXPECT_EQ(pool.apply_async(use, how).get(20s),
+              "its own belongs to the process that made it; make a pool of your own here");
+  EXPECT_EQ(pool.apply(square, 3), 9);
+  global_pool().reset();
 }
 
 const bool outlived = add_role("pool that outlives the Runtime", [](int argc, char** argv, const std::string& how) {

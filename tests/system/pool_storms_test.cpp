@@ -28,6 +28,7 @@ namespace {
 using namespace troupe::test;
 using troupe::AsyncResult;
 using troupe::Pool;
+using troupe::PoolOptions;
 using troupe::WorkerDied;
 
 struct Board {
@@ -103,21 +104,24 @@ TEST(PoolStorms, WorkersThatKillEachOtherLoseOnlyWhatTheyRan) {
   pool.terminate();
 }
 
-TEST(PoolStorms, AHundredBadTasksLeaveAHundredGoodOnesAlone) {
-  clear_board();
+TEST(PoolStorms, AHundredBadTasksInAFullQueueLeaveAHundredGoodOnesAlone) {
   constexpr std::array faults{Fault::exception, Fault::exit_0, Fault::sigkill, Fault::alien_exception,
                               Fault::abort,     Fault::exit_3, Fault::sigterm, Fault::segfault};
   for (const int workers : {1, 2, 5, 13}) {
     clear_board();
-    Pool pool{workers};
+    Pool pool{PoolOptions{.workers = workers, .max_pending_tasks = 8}};
     std::vector<std::pair<AsyncResult<int>, std::string>> results;  // and what asking for them throws
+    int times_full = 0;
     for (int i = 0; i < 200; ++i) {
       const Fault fault = faults[static_cast<std::size_t>(i / 2) % faults.size()];
-      if (i % 2 == 0)
-        results.emplace_back(pool.apply_async(count_run, i), "nothing");
-      else
-        results.emplace_back(pool.apply_async(run_with, i, fault), error_of(fault));
+      auto result = i % 2 == 0 ? pool.try_apply_async(count_run, i) : pool.try_apply_async(run_with, i, fault);
+      if (!result) {
+        ++times_full;
+        result = i % 2 == 0 ? pool.apply_async(count_run, i) : pool.apply_async(run_with, i, fault);
+      }
+      results.emplace_back(*std::move(result), i % 2 == 0 ? "nothing" : error_of(fault));
     }
+    EXPECT_GT(times_full, 0);
     for (int i = 0; i < 200; ++i) {
       const auto& [result, error] = results[static_cast<std::size_t>(i)];
       EXPECT_EQ(thrown_by([&] { EXPECT_EQ(result.get(patience), square(i)); }), error) << i;
