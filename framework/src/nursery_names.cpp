@@ -2,6 +2,7 @@
 
 #include <troupe/named_memory.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <ranges>
 #include <sys/stat.h>
@@ -74,14 +75,14 @@ void NurseryNames::settle() {
     remove(entry->first, entry->second, removed);
     entries_.erase(entry);
   }
-  report(removed);
+  report(std::move(removed));
 }
 
 void NurseryNames::remove_all() {
   std::vector<std::string> removed;
   for (const auto& [key, entry] : entries_ | std::views::reverse) remove(key, entry, removed);
   entries_.clear();
-  report(removed);
+  report(std::move(removed));
 }
 
 // A name that meanwhile means another file is not ours to remove.
@@ -95,8 +96,9 @@ void NurseryNames::remove(const Key& key, const Entry& entry, std::vector<std::s
   if (is_gone && !is_path(name)) removed.push_back(name);
 }
 
-void NurseryNames::report(const std::vector<std::string>& removed) {
+void NurseryNames::report(std::vector<std::string> removed) {
   if (removed.empty()) return;
+  std::ranges::sort(removed);
   std::string names;
   for (const auto& name : removed) names += (names.empty() ? "" : ", ") + name;
   std::fprintf(stderr,

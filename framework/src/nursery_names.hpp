@@ -47,7 +47,7 @@ class NurseryNames {
   using Entries = std::map<Key, Entry>;
 
   static void remove(const Key& key, const Entry& entry, std::vector<std::string>& removed);
-  static void report(const std::vector<std::string>& removed);
+  static void report(std::vector<std::string> removed);
 
   Entries entries_;
   std::vector<pid_t> ended_;
