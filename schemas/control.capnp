@@ -30,7 +30,7 @@ struct NameNote {
   # A process says what it does with a block of shared memory that has a name in /dev/shm, or with a Unix socket.
   name @0 :Text;            # without the leading slash, 1..255 bytes; of a socket, or its folder, the absolute path
   inode @1 :UInt64;         # of its file; not set for `opening`
-  what @2 :What;
+  what @2 :What;            # what it does, or has done
 
   enum What {
     making @0;              # a file that will get the name; sent before it has it, so that no kill can come between; a
@@ -64,7 +64,7 @@ struct NurseryReply {
   union {
     pid @0 :Int32;          # the new process (its pidfd comes beside the datagram); 0 after other requests
     failure :group {
-      errno @1 :Int32;
+      errno @1 :Int32;      # the system's number for why
       step @2 :Text;        # what failed, as in "fork"
     }
     inode @3 :UInt64;       # after `opening`: of the file that has the name
@@ -74,11 +74,11 @@ struct NurseryReply {
 struct Launch {
   # Everything a new process needs to become what it was started as. Read once by that process.
   name @0 :Text;            # "Process-1", "Process-1:2", or the user's
-  daemon @1 :Bool;
-  authkey @2 :Data;
+  daemon @1 :Bool;          # its creator terminates it at its end instead of waiting for it; it may start no processes
+  authkey @2 :Data;         # secret that its connections are opened with; the creator's unless set
   startMethod @3 :Text;     # "fork", "forkserver" or "spawn": how it was started, and its own default
   parentName @4 :Text;      # of the creator
-  parentPid @5 :Int32;
+  parentPid @5 :Int32;      # of the creator
   logLevel @6 :Int32;       # effective level of the creator's logger
   logToStderr @7 :Bool;     # the creator's logger writes to stderr
   executable @8 :Text;      # as set by set_executable; empty: the program itself
@@ -93,8 +93,8 @@ struct Launch {
 
 struct ExitReport {
   # What the nursery writes into the status socket of a process when that has ended.
-  pid @0 :Int32;
+  pid @0 :Int32;            # of the process that has ended
   exitcode @1 :Int32;       # >= 0: exit status; < 0: minus the signal number
-  dumpedCore @2 :Bool;
+  dumpedCore @2 :Bool;      # the kernel dumped its core
   peakResident @3 :UInt64;  # bytes; most memory that it, or a process it waited for, had in use
 }

@@ -10,7 +10,7 @@ struct Value {
   # type gets an error naming expected and found, unless the conversion is exact; only float64 to float may round.
   union {
     none @0 :Void;                # void, std::monostate, an empty std::optional, a null pointer
-    bool @1 :Bool;
+    bool @1 :Bool;                # bool; a sequence of them: `bools`
     int64 @2 :Int64;              # every signed integer, enumerators by their underlying type
     uint64 @3 :UInt64;            # unsigned integers
     float64 @4 :Float64;          # float and double
@@ -47,15 +47,15 @@ struct Value {
 
 struct Entry {
   # One pair of a map.
-  key @0 :Value;
-  value @1 :Value;
+  key @0 :Value;            # of any type that travels
+  value @1 :Value;          # what the container has under that key
 }
 
 struct Struct {
   # Fields in declaration order. Receivers match them by position when `names` is empty, by name otherwise.
   type @0 :Text;            # the sender's name of the type, for error texts only
   names @1 :List(Text);     # empty for aggregates without a field list; otherwise as long as `fields`
-  fields @2 :List(Value);
+  fields @2 :List(Value);   # one value each
 }
 
 struct Error {
@@ -74,10 +74,10 @@ struct Error {
 
 struct Death {
   # How a worker ended while it ran a task.
-  pid @0 :Int32;
+  pid @0 :Int32;            # of the worker
   exitcode @1 :Int32;       # >= 0: exit status; < 0: minus the signal number
   attempts @2 :UInt32;      # how often the task had been started, this time included
-  dumpedCore @3 :Bool;
+  dumpedCore @3 :Bool;      # the kernel dumped its core
   peakResident @4 :UInt64;  # bytes; 0: unknown
   taskId @5 :UInt64;        # Task.id; its name is Error.task
   arguments @6 :Text;       # of the task, in short
@@ -89,5 +89,5 @@ struct Death {
 struct Handle {
   # A troupe object reached through its address; the sender keeps it alive until the receiver has it.
   kind @0 :Text;            # "connection", "queue", ...
-  address @1 :List(Value);
+  address @1 :List(Value);  # what leads there, in parts as `kind` has them: tickets of the nursery, places, descriptors
 }

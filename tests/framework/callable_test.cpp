@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 
 #include <array>
+#include <cstdint>
 #include <cstdlib>
 #include <functional>
 #include <map>
@@ -183,6 +184,22 @@ TEST(Callable, ChunksCallForEveryItem) {
   failing_task.chunk<int, false>(&fail, items);
   MessageReader failure = failing_task.run();
   EXPECT_THROW(decode_chunk_result(failure, none), std::out_of_range);
+}
+
+// Side by side there and back: a chunk of numbers costs their bytes and a few words.
+TEST(Callable, ChunksOfNumbersTravelPacked) {
+  std::vector<int> items(1000);
+  std::iota(items.begin(), items.end(), 0);
+  Task task;
+  task.chunk<int, false>(&square, items);
+  constexpr std::uint64_t most_words = 1000 * sizeof(int) / sizeof(std::uint64_t) + 32;
+  const wire::Task::Reader request = task.request();
+  EXPECT_TRUE(request.getChunk().getItems().isInt32s());
+  EXPECT_LE(request.totalSize().wordCount, most_words);
+  MessageReader answer = task.run();
+  const auto result = answer.root<wire::Result>();
+  EXPECT_TRUE(result.getValue().isInt32s());
+  EXPECT_LE(result.totalSize().wordCount, most_words);
 }
 
 // Offsets instead of addresses: another process has the program at another place.

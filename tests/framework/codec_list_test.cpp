@@ -3,11 +3,13 @@
 
 #include "codec_fixture.hpp"
 
+#include <algorithm>
 #include <forward_list>
 #include <iterator>
 #include <list>
 #include <memory>
 #include <ranges>
+#include <span>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -56,6 +58,19 @@ TYPED_TEST(CodecPacked, ListsAreViewedInPlace) {
   EXPECT_EQ((sent.as<std::span<const TypeParam, 9>>().data()), view.data());
   EXPECT_NE(codec_error([&] { sent.as<std::span<const TypeParam, 8>>(); }).find("of another length"),
             std::string::npos);
+}
+
+// No copy is made for a task that takes a span.
+TYPED_TEST(CodecPacked, ViewsLieInsideTheMessage) {
+  for (const std::size_t size : {9U, 100'001U}) {
+    capnp::MallocMessageBuilder message;
+    encode(this->items(size), message.initRoot<wire::Value>());
+    const auto view = std::as_bytes(decode<std::span<const TypeParam>>(message.getRoot<wire::Value>().asReader()));
+    EXPECT_TRUE(std::ranges::any_of(message.getSegmentsForOutput(), [&](const auto& segment) {
+      const auto memory = std::as_bytes(std::span{segment.begin(), segment.end()});
+      return view.data() >= memory.data() && view.data() + view.size() <= memory.data() + memory.size();
+    }));
+  }
 }
 
 TYPED_TEST(CodecPacked, ListsFromInputIteratorsArePacked) {

@@ -3,6 +3,8 @@
 #include "codec_fixture.hpp"
 
 #include <any>
+#include <concepts>
+#include <cstddef>
 #include <filesystem>
 #include <functional>
 #include <future>
@@ -117,10 +119,29 @@ TYPED_TEST(FailureStandardPlain, KeepsItsClass) { expect_arrives_as<TypeParam>(T
 
 template <class E>
 class FailureOwn : public testing::Test {};
-using Own = testing::Types<Error, ValueError, TypeError, AssertionError, RuntimeError, BrokenBarrierError,
-                           AttributeError, IndexError, KeyError, EOFError, Empty, Full, ProcessError, TimeoutError,
-                           AuthenticationError, BufferTooShort, RemoteError, CodecError, Cancelled>;
+using Own =
+    testing::Types<Error, ValueError, TypeError, AssertionError, RuntimeError, BrokenBarrierError, AttributeError,
+                   IndexError, KeyError, EOFError, Empty, Full, ProcessError, TimeoutError, AuthenticationError,
+                   BufferTooShort, RemoteError, CodecError, Cancelled, Quarantined, AbandonedError>;
 TYPED_TEST_SUITE(FailureOwn, Own);
+
+// Whoever catches a class of multiprocessing's here catches what is one of those there.
+static_assert(std::derived_from<TimeoutError, ProcessError> && std::derived_from<AuthenticationError, ProcessError> &&
+              std::derived_from<BufferTooShort, ProcessError> && std::derived_from<BrokenBarrierError, RuntimeError>);
+static_assert(std::derived_from<CodecError, ValueError> && std::derived_from<AbandonedError, RuntimeError> &&
+              std::derived_from<WorkerDied, ProcessError> && std::derived_from<Quarantined, ProcessError>);
+static_assert(std::derived_from<Error, std::runtime_error>);
+
+/// How many of these are an E as well, itself not counted.
+template <class E, class... All>
+constexpr std::size_t num_kin = (std::size_t{std::derived_from<All, E>} + ...) - 1;
+
+// Multiprocessing's own: all are Errors, and except for the kinship above they can be told apart.
+template <class... All>
+constexpr bool are_apart = (std::derived_from<All, Error> && ...) && (num_kin<All, All...> + ...) == 4;
+static_assert(are_apart<ValueError, TypeError, AssertionError, RuntimeError, AttributeError, IndexError, KeyError,
+                        OSError, EOFError, Empty, Full, ProcessError, TimeoutError, AuthenticationError, BufferTooShort,
+                        BrokenBarrierError, RemoteError>);
 
 TYPED_TEST(FailureOwn, KeepsItsClassCodeAndKind) {
   const TypeParam error("pool \"x\" is closed");

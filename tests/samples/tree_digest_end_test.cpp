@@ -20,11 +20,7 @@ using ::testing::StartsWith;
 const std::string tree_digest = TREE_DIGEST;
 
 /// How long an interrupted program may take until all its processes are gone.
-#ifdef NDEBUG
 constexpr std::chrono::seconds end_limit{1};
-#else
-constexpr std::chrono::seconds end_limit{5};
-#endif
 
 /// The process that reads `file`, one of the descendants of `root`; empty as long as there is none.
 std::optional<pid_t> find_reader(pid_t root, const std::string& file) {
@@ -105,6 +101,23 @@ TEST(TreeDigest, EndsAtCtrlC) {
   EXPECT_EQ(after.c_oflag, before.c_oflag);
 }
 
+// A shell that takes commands from a terminal says 130, and is there for the next command.
+TEST(TreeDigest, EndsAtCtrlCInAShell) {
+  const Folder folder;
+  const std::string file = folder.add_endless("endless");
+  Program shell{{"env", "PS1=status $?> ", "bash", "--norc", "--noprofile", "-i"}, {.on_terminal = true}};
+  shell.expect_error_text("status 0> ");
+  shell.type("'" + tree_digest + "' '" + folder.path() + "'\n");
+  wait_for_reader(shell, file);
+  const auto begin = Clock::now();
+  shell.type("\x03");
+  shell.expect_error_text("status 130> ");
+  EXPECT_LT(Clock::now() - begin, end_limit);
+  shell.type("exit\n");
+  EXPECT_EQ(shell.wait(), 128 + SIGINT);
+  EXPECT_TRUE(all_processes_ended());
+}
+
 // The same when main alone is told, and for other signals: the workers end because main has ended.
 TEST(TreeDigest, TakesItsWorkersAlong) {
   for (const int number : {SIGINT, SIGTERM, SIGKILL}) {
@@ -152,6 +165,22 @@ TEST(TreeDigest, LosesOnlyWhatADeadWorkerDid) {
   EXPECT_EQ(std::ranges::count(program.out(), '\n'), 1);
   EXPECT_THAT(program.error(), AllOf(HasSubstr(file + ": its worker died\n"), HasSubstr("signal 9 (SIGKILL)"),
                                      HasSubstr("\n1 could not be read\n")));
+}
+
+// So that no large file is begun when all others are done. The only worker gets no further than its first file, and is
+// killed there.
+TEST(TreeDigest, BeginsWithTheLargest) {
+  const Folder folder;
+  folder.add("0", "x");
+  std::vector<std::string> files;
+  for (const char* const name : {"2", "3", "1"}) {  // each larger than the one before
+    files.push_back(folder.add_endless(name));
+    check(::truncate(files.back().c_str(), (off_t{1} << 40) + static_cast<off_t>(files.size())) == 0, "truncate");
+  }
+  Program program{{tree_digest, folder.path(), "--workers", "1"}};
+  for (; !files.empty(); files.pop_back()) ASSERT_EQ(::kill(wait_for_reader(program, files.back()), SIGKILL), 0);
+  EXPECT_EQ(program.wait(), 1);
+  EXPECT_THAT(program.out(), EndsWith("  " + folder.path("0") + "\n"));
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 
 #include <gmock/gmock.h>
 
+#include <regex>
+#include <string>
 #include <sys/stat.h>
 
 namespace samples {
@@ -54,6 +56,26 @@ TEST(TreeDigest, PrintsWhatSha256sumPrints) {
   EXPECT_EQ(program.out(), expected_output(folder.path()));
   EXPECT_THAT(program.error(), AllOf(StartsWith("611 files, 3.0 MB in "), HasSubstr("\n  worker "),
                                      HasSubstr("\nspeed-up "), Not(HasSubstr("could not be read"))));
+}
+
+// Every file is somebody's, and nobody's twice. Small enough that all numbers are printed to the byte.
+TEST(TreeDigest, TheSharesOfTheWorkersAddUpToTheWhole) {
+  const Folder folder;
+  constexpr int num_files = 900;  // more than two batches
+  for (int i = 0; i < num_files; ++i) folder.add(std::to_string(i), i % 2 == 0 ? "" : "x");
+  Program program{{tree_digest, folder.path(), "--workers", "3"}};
+  EXPECT_EQ(program.wait(), 0);
+  EXPECT_THAT(program.error(), StartsWith("900 files, 450 B in "));
+  int files = 0;
+  int bytes = 0;
+  const std::regex share{"\n  worker [0-9]+: ([0-9]+) files, ([0-9]+) B, busy"};
+  const std::string& summary = program.error();
+  for (std::sregex_iterator line{summary.begin(), summary.end(), share}; line != std::sregex_iterator{}; ++line) {
+    files += std::stoi((*line)[1]);
+    bytes += std::stoi((*line)[2]);
+  }
+  EXPECT_EQ(files, num_files);
+  EXPECT_EQ(bytes, num_files / 2);
 }
 
 // The same tree by other names of its root: the paths are made from what was given.

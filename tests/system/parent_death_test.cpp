@@ -1,19 +1,28 @@
 // When a process is killed, everything it started dies with it, whatever that was doing.
 
 #include <troupe/context.hpp>
+#include <troupe/pool.hpp>
 #include <troupe/process.hpp>
 #include <troupe/runtime.hpp>
+#include <troupe/shared_memory.hpp>
 
+#include "support/nursery.hpp"
+#include "support/pools.hpp"
 #include "support/processes.hpp"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <set>
 #include <sstream>
 #include <string>
+#include <sys/stat.h>
 #include <tuple>
 #include <unistd.h>
 #include <utility>
@@ -67,9 +76,17 @@ void start_all(StartMethod method, const FileDescriptor& line, int generations) 
 constexpr int processes_per_generation = 6;
 constexpr int num_generations = 2;
 constexpr int num_processes = num_generations * processes_per_generation + num_generations - 1;
+constexpr int num_workers = 2;
+
+std::filesystem::path memory_path(pid_t pid) { return "/dev/shm/troupe_family_" + std::to_string(pid); }
 
 int run_family(int argc, char** argv, const std::string& method) {
   const Runtime runtime{argc, argv};
+  set_start_method(method);
+  Pool pool{num_workers};
+  const auto memory = SharedMemory::create(100, memory_path(::getpid()).filename().string());
+  std::printf("%d ", pid_of_starting_nursery());
+  for (const pid_t worker : pool.worker_pids()) std::printf("%d ", worker);
   auto [mine, theirs] = make_line();
   start_all(start_method_named(method), theirs, num_generations);
   for (int i = 0; i < num_processes; ++i) std::printf("%s ", receive_text(mine).c_str());
@@ -86,19 +103,51 @@ std::vector<pid_t> read_pids(const std::string& line) {
   return pids;
 }
 
+using Files = std::set<std::pair<dev_t, ino_t>>;
+
+/// What troupe has in memory and one of these processes has open.
+Files open_memory(const std::vector<pid_t>& pids) {
+  Files files;
+  for (const pid_t pid : pids) {
+    try {
+      for (const auto& path : descriptors_of(pid, "memfd:troupe")) {
+        struct stat status{};
+        if (::stat(path.c_str(), &status) == 0) files.emplace(status.st_dev, status.st_ino);
+      }
+    } catch (const std::filesystem::filesystem_error&) {  // it has ended, or is somebody else's
+    }
+  }
+  return files;
+}
+
+/// Whether any process of this system has one of these open.
+bool is_any_open(const Files& files) {
+  std::vector<pid_t> everybody;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc"))
+    if (const pid_t pid = std::atoi(entry.path().filename().c_str()); pid > 0) everybody.push_back(pid);
+  return std::ranges::any_of(open_memory(everybody), [&](const auto& file) { return files.contains(file); });
+}
+
 class ParentDeath : public testing::TestWithParam<StartMethod> {};
 
-// Killed with SIGKILL, the main process takes all its processes along within a second.
+// Killed with SIGKILL, the main process takes all its processes along within a second, the nursery too. Nothing of what
+// they shared stays.
 TEST_P(ParentDeath, OfTheMainProcessEndsAllProcesses) {
   static_cast<void>(family);
   Program program{"family", std::string(to_string(GetParam()))};
   std::vector<pid_t> pids = read_pids(program.read_line());
-  ASSERT_EQ(pids.size(), static_cast<std::size_t>(num_processes));
+  ASSERT_EQ(pids.size(), static_cast<std::size_t>(1 + num_workers + num_processes));
   for (const pid_t pid : pids) EXPECT_TRUE(is_running(pid));
+  const Files memory = open_memory(pids);
+  EXPECT_FALSE(memory.empty());
+  EXPECT_TRUE(is_any_open(memory));
+  EXPECT_TRUE(std::filesystem::exists(memory_path(program.pid())));
 
   ::kill(program.pid(), SIGKILL);
   EXPECT_EQ(still_running_after(pids, 1s), std::vector<pid_t>{});
   EXPECT_EQ(program.wait(), -SIGKILL);
+  EXPECT_TRUE(comes_true([&] { return !is_any_open(memory); }));
+  EXPECT_TRUE(comes_true([&] { return !std::filesystem::exists(memory_path(program.pid())); }));
 }
 
 /// How the process was started, and how it starts its own.

@@ -1,5 +1,6 @@
 // Pools when the system has no more of something: an error that names it, and the pools that are there work on.
 
+#include <troupe/context.hpp>
 #include <troupe/error.hpp>
 #include <troupe/pool.hpp>
 #include <troupe/process.hpp>
@@ -7,6 +8,7 @@
 
 #include "support/forked.hpp"
 #include "support/limits.hpp"
+#include "support/nursery.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
 
@@ -25,6 +27,9 @@ namespace {
 
 using namespace std::chrono_literals;
 using namespace troupe::test;
+using testing::AllOf;
+using testing::ContainsRegex;
+using testing::EndsWith;
 using testing::HasSubstr;
 using troupe::Pool;
 
@@ -36,18 +41,20 @@ TEST(PoolLimits, WithoutFreeDescriptorsAPoolIsAnErrorAndOthersGoOn) {
     const int lowest_free = ::dup(0);
     ::close(lowest_free);
     int failed = 0;
-    for (rlim_t more = 0; more < 60; more += 3) {  // each step of making a pool fails once
+    for (rlim_t more = 0; more < 60; ++more) {  // each step of making a pool fails once
       const LimitedFiles few{static_cast<rlim_t>(lowest_free) + more};
       try {
         Pool maybe{4};
         maybe.terminate();
       } catch (const troupe::OSError& error) {
         EXPECT_EQ(error.errno_value(), EMFILE) << error.what();
+        EXPECT_THAT(error.what(), ContainsRegex("^(creating shared memory|making|starting) .*Pool-.*: Too many open"));
         ++failed;
       }
+      EXPECT_EQ(before.apply(square, 7), 49);  // while the limit holds
     }
-    EXPECT_GT(failed, 5);
-    EXPECT_LT(failed, 20);
+    EXPECT_GT(failed, 15);
+    EXPECT_LT(failed, 60);
     EXPECT_TRUE(comes_true([&] { return troupe::active_children().empty(); }));
     expect_works(before, 2);
   }
@@ -71,32 +78,37 @@ TEST(PoolLimits, AWorkerThatCannotBeReplacedIsReplacedLater) {
 
 // --- Limits that do not bind the test program itself ---
 
+/// Of this process and of its nursery.
+bool limit_processes(const rlimit& limit) {
+  return ::setrlimit(RLIMIT_NPROC, &limit) == 0 && ::prlimit(nursery_pid(), RLIMIT_NPROC, &limit, nullptr) == 0;
+}
+
 // No more processes: each step of making the first pool of a program, threads included, fails once.
-const bool without_processes = add_role("pools without processes", [](int argc, char** argv, const std::string&) {
+const bool without_processes = add_role("pools without processes", [](int argc, char** argv, const std::string& name) {
   constexpr uid_t lonely_user = 61'235;  // the limit counts all processes of a user, and does not bind root
   if (::geteuid() == 0 && ::setresuid(lonely_user, lonely_user, lonely_user) != 0) return 1;
   const troupe::Runtime runtime{argc, argv};
+  const troupe::StartMethod method = troupe::start_method_named(name);
   int failed = 0;
   rlimit normal{};
   ::getrlimit(RLIMIT_NPROC, &normal);
   for (rlim_t limit = 1; limit < 12; ++limit) {
-    const rlimit low{limit, normal.rlim_max};
-    if (::setrlimit(RLIMIT_NPROC, &low) != 0) return 4;
+    if (!limit_processes({limit, normal.rlim_max})) return 4;
     try {
-      Pool maybe{troupe::PoolOptions{.workers = 3, .start_method = troupe::StartMethod::fork, .name = {}}};
+      Pool maybe{troupe::PoolOptions{.workers = 3, .start_method = method, .name = {}}};
       maybe.terminate();
     } catch (const troupe::OSError& error) {
-      if (failed++ == 0) std::puts(error.what());
+      ++failed;
+      std::puts(error.what());
     }
     if (!troupe::active_children().empty()) return 2;
   }
-  if (::setrlimit(RLIMIT_NPROC, &normal) != 0) return 3;
+  if (!limit_processes(normal)) return 3;
   Pool pool{2};
   std::printf("%s, then %d\n", failed > 0 ? "failed" : "never failed", pool.apply(square, 7));
-  const rlimit none{1, normal.rlim_max};
-  if (::setrlimit(RLIMIT_NPROC, &none) != 0) return 5;
+  if (!limit_processes({1, normal.rlim_max})) return 5;
   try {
-    Pool{troupe::PoolOptions{.workers = 2, .start_method = troupe::StartMethod::fork, .name = {}}}.terminate();
+    Pool{troupe::PoolOptions{.workers = 2, .start_method = method, .name = {}}}.terminate();
     return 6;
   } catch (const troupe::OSError&) {
     std::printf("without more, %d\n", pool.apply(square, 8));
@@ -107,11 +119,14 @@ const bool without_processes = add_role("pools without processes", [](int argc, 
 
 TEST(PoolLimits, WithoutFreeProcessesAPoolIsAnErrorAndLeavesNothing) {
   if (::geteuid() != 0) GTEST_SKIP() << "this user may have other processes, which the limit would count";
-  Program program{"pools without processes"};
-  EXPECT_THAT(program.read_line(), HasSubstr("Resource temporarily unavailable"));
-  EXPECT_EQ(program.read_line(), "failed, then 49");
-  EXPECT_EQ(program.read_line(), "without more, 64");
-  EXPECT_EQ(program.wait(), 0) << program.errors();
+  for (const char* const method : {"fork", "forkserver"}) {
+    SCOPED_TRACE(method);
+    Program program{"pools without processes", method};
+    EXPECT_THAT(program.read_rest(), AllOf(HasSubstr("starting the thread of"),
+                                           HasSubstr("-worker-3: fork: Resource temporarily unavailable"),
+                                           EndsWith("\nfailed, then 49\nwithout more, 64\n")));
+    EXPECT_EQ(program.wait(), 0) << program.errors();
+  }
 }
 
 const bool small_files = add_role("pools with small files", [](int argc, char** argv, const std::string&) {

@@ -356,6 +356,7 @@ TEST_P(SharedMemorySignals, MakersOfBlocksThatDieDoNoHarm) {
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return 77;
   if (::mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=64k") != 0) return 77;
   const Runtime runtime{argc, argv};
+  Pool pool{2};
   const auto small = SharedMemory::create(1000, "small");
   try {
     SharedMemory::create(1 << 20, "large");
@@ -365,11 +366,17 @@ TEST_P(SharedMemorySignals, MakersOfBlocksThatDieDoNoHarm) {
   }
   if (!std::filesystem::exists("/dev/shm/small") || std::filesystem::exists("/dev/shm/large")) return 2;
   SharedMemory::create(1000, "large").unlink();
+  const auto rest = SharedMemory::create(static_cast<std::ptrdiff_t>(std::filesystem::space("/dev/shm").free), "rest");
+  expect_works(pool, 2);
+  const std::string argument(1 << 20, 'x');
+  if (pool.apply([](const std::string& text) { return text + "!"; }, argument) != argument + "!") return 3;
+  pool.terminate();
+  rest.unlink();
   small.unlink();
-  return 0;
+  return testing::Test::HasFailure() ? 4 : 0;
 });
 
-// A full /dev/shm is an error when a block is made, not a signal when it is used.
+// A full /dev/shm is an error when a block is made, not a signal when it is used. A pool that is there does without it.
 TEST(SharedMemoryFaults, SaysThatThereIsNoRoom) {
   Program program{"fill_memory"};
   const std::string output = program.read_rest();
