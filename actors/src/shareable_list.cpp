@@ -154,8 +154,8 @@ void ShareableItem::fail_type() const {
 }
 
 void ShareableItem::fail_range(const std::string& number) {
-  throw ValueError(number + " is out of range: items of a ShareableList are 64-bit integers, and read as the type asked "
-                            "for only if that has room for them");
+  throw ValueError(number + " is out of range: integers in a ShareableList have 64 bits, and are read as another type "
+                            "only if that has room for them");
 }
 
 // --- The list ---

@@ -1,8 +1,8 @@
 #pragma once
 
 /// \file
-/// The names in /dev/shm and the sockets that the processes of the program have made, and who has them open: the nursery
-/// removes what they leave behind.
+/// The names in /dev/shm and the sockets that the processes of the program have made, and who has them open: the
+/// nursery removes what they leave behind.
 
 #include <troupe/wire/control.capnp.h>
 

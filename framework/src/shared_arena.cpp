@@ -36,7 +36,7 @@ std::size_t words_bytes(std::size_t bytes) {
 }
 std::size_t file_bytes(std::size_t bytes) { return memory_page_bytes + words_bytes(bytes) + bytes; }
 
-/// Takes one `unit` off the count that `count_of` reads, if the block is there and counts any; what the word was before.
+/// Takes one `unit` off the count that `count_of` reads, if the block is there and counts any; what the word was then.
 /// 0: nothing was taken off.
 std::uint64_t take_off(std::atomic<std::uint64_t>& word, std::uint32_t serial, std::uint64_t (*count_of)(std::uint64_t),
                        std::uint64_t unit) noexcept {

@@ -54,7 +54,8 @@ TEST(TreeDigest, DrawsABarOnATerminal) {
   EXPECT_EQ(program.wait(), 0);
   EXPECT_THAT(program.out(), EndsWith("  " + folder.path("file") + "\n"));
   EXPECT_THAT(program.error(), AllOf(HasSubstr("\rtree_digest ["), HasSubstr("  0 %  0 B/2.0 MB"), HasSubstr("left"),
-                                     HasSubstr("=] 100 %  2.0 MB/2.0 MB"), HasSubstr("1/1 files"), HasSubstr("speed-up")));
+                                     HasSubstr("=] 100 %  2.0 MB/2.0 MB"), HasSubstr("1/1 files"),
+                                     HasSubstr("speed-up")));
 }
 
 TEST(TreeDigest, DrawsNoBarElsewhere) {

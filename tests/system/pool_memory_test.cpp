@@ -55,7 +55,8 @@ TEST(PoolMemory, TheTaskAfterOneThatHasTakenTooMuchHasAnotherWorker) {
 
 // An initializer that takes more than is allowed is one that fails.
 TEST(PoolMemory, AnInitializerCannotTakeMoreThanTheHardLimit) {
-  Pool pool{PoolOptions{.workers = 1, .initializer = {keep_memory_and_stay, 200 * mib}, .memory_hard_limit = 100 * mib}};
+  Pool pool{PoolOptions{
+      .workers = 1, .initializer = {keep_memory_and_stay, 200 * mib}, .memory_hard_limit = 100 * mib}};
   try {
     pool.apply_async(square, 1).get(60s);
     FAIL() << "an initializer beyond the limit was left alone";

@@ -60,8 +60,8 @@ class AnyLock {
   bool acquire(bool block, std::chrono::duration<Rep, Period> timeout) const {
     return take(block ? deadline_after(timeout) : at_once);
   }
-  /// Gives the lock back. A Lock whose holder has died can be released once in its place by anybody, unless taking it is
-  /// an error then. Errors: of a Lock that nobody holds, ValueError; of an RLock that this thread does not hold,
+  /// Gives the lock back. A Lock whose holder has died can be released once in its place by anybody, unless taking it
+  /// is an error then. Errors: of a Lock that nobody holds, ValueError; of an RLock that this thread does not hold,
   /// AssertionError; of those of troupe::dummy, RuntimeError. Nothing has changed then.
   void release() const {
     LockState& state = this->state();

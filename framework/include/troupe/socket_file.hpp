@@ -8,8 +8,8 @@
 
 namespace troupe {
 
-/// Removes a socket's file when it goes, and the folder that was made for it. When the process is killed, and in the end
-/// of the program, the nursery does. Only in the process that made it; a file that has taken its place is left alone.
+/// Removes a socket's file when it goes, and the folder that was made for it. When the process is killed, and in the
+/// end of the program, the nursery does. Only in the process that made it; a file that has taken its place is left alone.
 /// Movable. Thread: caller.
 class SocketFile {
  public:
