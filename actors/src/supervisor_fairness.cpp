@@ -27,6 +27,8 @@ void Supervisor::look_after_workers() {
     const std::uint64_t oldest = slot->in_flight.front().task->id();
     if (std::exchange(slot->oldest_seen, oldest) == oldest) slot->held_up = true;
     if (slot->held_up && slot->sleeps()) slot->requests.publish_again();
+    // One that is neither asleep nor at a task may be about to sleep although there is something.
+    if (slot->held_up && !slot->in_flight.front().has_begun()) somebody_is_frozen = true;
     look_again = look_again || !slot->held_up;
   }
   take_back_from_held_up();
