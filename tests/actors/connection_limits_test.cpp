@@ -6,6 +6,7 @@
 #include <troupe/listener.hpp>
 #include <troupe/pipe.hpp>
 
+#include "support/connections.hpp"
 #include "support/forked.hpp"
 #include "support/limits.hpp"
 #include "support/nursery.hpp"
@@ -37,17 +38,6 @@ Ends make_streams() {
 }
 
 FileDescriptor any_file() { return create_memory_file("any", 1); }
-
-/// The errno of the OSError that `action` throws; 0: none.
-template <class Action>
-int error_of(Action action) {
-  try {
-    action();
-    return 0;
-  } catch (const OSError& error) {
-    return error.errno_value();
-  }
-}
 
 /// The same with so many descriptors left.
 template <class Action>

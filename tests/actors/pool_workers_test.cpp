@@ -8,6 +8,7 @@
 #include "support/pools.hpp"
 #include "support/processes.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -31,6 +32,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using namespace troupe::test;
+using testing::HasSubstr;
 using troupe::Pool;
 using troupe::PoolOptions;
 
@@ -167,6 +169,35 @@ TEST(PoolWorkers, AreNotReplacedForWhatTheirInitializerTakes) {
                         .memory_soft_limit = 100 * mib}};
   for (int i = 0; i < 5; ++i) EXPECT_EQ(pool.apply(square, i), i * i);
   EXPECT_LE(pool.statistics().workers.at(0).restarts, 5U);  // one after each task, never one without any
+  pool.terminate();
+}
+
+// The end of a task is looked at as well, not only the clock.
+TEST(PoolWorkers, AreReplacedBeforeTheTaskAfterOneThatHasTakenTooMuchMemory) {
+  Pool pool{PoolOptions{.workers = 1, .memory_soft_limit = 100 * mib}};
+  for (int i = 0; i < 5; ++i) {
+    const pid_t before = pool.apply(pid_of_worker, 0);
+    EXPECT_EQ(pool.apply(use_memory, 150 * mib), 150 * mib);
+    EXPECT_NE(pool.apply(pid_of_worker, 0), before);
+  }
+  EXPECT_EQ(pool.statistics().deaths, 0U);
+  pool.terminate();
+}
+
+// An initializer that takes more than is allowed is one that fails.
+TEST(PoolWorkers, CannotTakeMoreThanTheHardMemoryLimitInTheirInitializer) {
+  Pool pool{PoolOptions{.workers = 1,
+                        .initializer = {[](std::size_t bytes) { use_memory_and_stay(bytes); }, 200 * mib},
+                        .memory_hard_limit = 100 * mib}};
+  try {
+    pool.apply_async(square, 1).get(60s);
+    FAIL() << "an initializer beyond the limit was left alone";
+  } catch (const troupe::RuntimeError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("its initializer fails in every worker"));
+    EXPECT_THAT(error.what(), HasSubstr("the limit is 100 MiB"));
+  }
+  ASSERT_FALSE(pool.deaths().empty());
+  EXPECT_THAT(pool.deaths().back().reason, HasSubstr("the limit is 100 MiB"));
   pool.terminate();
 }
 

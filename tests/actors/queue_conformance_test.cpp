@@ -188,24 +188,27 @@ extern "C" void troupe_test_while_loading() {
 
 namespace {
 
+// Loads the library that uses queues while that happens, and closes it.
+void load_hook() {
+  void* library = ::dlopen(LOAD_HOOK, RTLD_NOW);
+  ASSERT_NE(library, nullptr) << ::dlerror();
+  ::dlclose(library);
+}
+
 // There is no Runtime before main, and that is said at once instead of waiting for ever. While a library is loaded a
 // queue works.
 TEST_P(TestQueue, test_no_import_lock_contention) {
   EXPECT_TRUE(used_before_main);
   got_while_loading.reset();
-  void* library = ::dlopen(LOAD_HOOK, RTLD_NOW);
-  ASSERT_NE(library, nullptr) << ::dlerror();
+  load_hook();
   EXPECT_EQ(got_while_loading, 7);
-  ::dlclose(library);
 }
 
 TEST(TestQueueOfThreads, test_no_import_lock_contention) {
   EXPECT_TRUE(threads_use_it_before_main);
   thread_got_while_loading.reset();
-  void* library = ::dlopen(LOAD_HOOK, RTLD_NOW);
-  ASSERT_NE(library, nullptr) << ::dlerror();
+  load_hook();
   EXPECT_EQ(thread_got_while_loading, 8);
-  ::dlclose(library);
 }
 
 template <class F>
