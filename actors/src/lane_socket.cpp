@@ -21,10 +21,8 @@ std::pair<FileDescriptor, FileDescriptor> LaneSocket::make_pair() {
   std::array<int, 2> numbers{};
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, numbers.data()) != 0)
     throw OSError(errno, "making the sockets of a pipe");
-  std::pair<FileDescriptor, FileDescriptor> ends{FileDescriptor{numbers[0]}, FileDescriptor{numbers[1]}};
-  // What the program prints must never end up in them, even if it has closed its standard output.
-  for (FileDescriptor* end : {&ends.first, &ends.second})
-    if (end->get() <= STDERR_FILENO) *end = duplicate(end->get(), "making the sockets of a pipe");
+  std::pair ends{above_standard(FileDescriptor{numbers[0]}), above_standard(FileDescriptor{numbers[1]})};
+  if (!ends.first || !ends.second) throw OSError(errno, "making the sockets of a pipe");
   return ends;
 }
 

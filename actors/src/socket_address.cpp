@@ -88,8 +88,6 @@ SocketAddress bound_address(int socket) {
 FileDescriptor make_socket(int family, const Address& address) {
   FileDescriptor socket = above_standard(FileDescriptor{::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0)});
   if (!socket) throw OSError(errno, "making a socket for " + address.to_string());
-  // What the program prints must never end up in it, even if it has closed its standard output.
-  if (socket.get() <= STDERR_FILENO) socket = duplicate(socket.get(), "making a socket");
   return socket;
 }
 

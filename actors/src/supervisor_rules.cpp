@@ -225,8 +225,7 @@ void Supervisor::on_death(const Ref<TaskRecord>& task, const DeathRecord& death)
   if (options == nullptr || options->retries == 0) return fail_task(*task, std::make_exception_ptr(WorkerDied(death)));
   task->deaths().push_back(death);
   if (task->deaths().size() >= core_.options().quarantine_after) {
-    std::string text =
-        death.task + " is quarantined: it has killed " + std::to_string(task->deaths().size()) +
+    std::string text = death.task + " is quarantined: it has killed " + std::to_string(task->deaths().size()) +
                        (task->deaths().size() == 1 ? " worker" : " workers");
     for (const DeathRecord& one : task->deaths()) text += "; " + describe(one);
     return fail_task(*task, std::make_exception_ptr(Quarantined(text)));
@@ -258,19 +257,18 @@ void Supervisor::check_memory_soon() {
 void Supervisor::check_memory() {
   memory_timer_set_ = false;
   if (ending()) return;
-  for (const auto& slot : core_.slots())
-    if (slot->child && !slot->doom) check_memory_of(*slot);
+  for (const auto& slot : core_.slots()) check_memory_of(*slot);
   feed_workers();
   if (has_workers()) check_memory_soon();
 }
 
 // Before the worker gets its next task, though not after each of many small ones: looking costs as much as those.
 void Supervisor::check_memory_after_task(WorkerSlot& slot) {
-  if (!slot.child || slot.doom || ending() || Clock::now() - slot.memory_seen < task_memory_interval) return;
-  check_memory_of(slot);
+  if (!ending() && Clock::now() - slot.memory_seen >= task_memory_interval) check_memory_of(slot);
 }
 
 void Supervisor::check_memory_of(WorkerSlot& slot) {
+  if (!slot.child || slot.doom) return;
   const PoolOptions& options = core_.options();
   slot.memory_seen = Clock::now();
   const std::uint64_t bytes = resident_bytes(slot.pid.load());

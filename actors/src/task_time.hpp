@@ -18,8 +18,10 @@ class TaskTime {
   void learn(std::chrono::nanoseconds busy) noexcept {
     const auto ns = static_cast<double>(busy.count());
     // A single one that the kernel has held up for milliseconds says nothing about the others; a second one does.
-    const double counted = known_ ? std::min(ns, std::max(most_growth * mean_ns_, last_ns_)) : ns;
-    mean_ns_ = known_ ? mean_ns_ + (counted - mean_ns_) / 8 : ns;
+    if (known_)
+      mean_ns_ += (std::min(ns, std::max(most_growth * mean_ns_, last_ns_)) - mean_ns_) / 8;
+    else
+      mean_ns_ = ns;
     last_ns_ = ns;
     known_ = true;
     ++counts_[bucket_of(static_cast<std::uint64_t>(busy.count()))];

@@ -30,14 +30,6 @@ void check_name(const std::string& name) {
   throw ValueError("\"" + name + "\" cannot be the name of shared memory: it is empty or has a slash in it");
 }
 
-// Runs `code` with this process's connection to the nursery.
-template <class Code>
-auto with_nursery(Code code) {
-  Self& me = self();
-  const std::lock_guard lock{me.launch_mutex};
-  return code(me.nursery);
-}
-
 struct stat status_of(const FileDescriptor& file) {
   struct stat status{};
   if (::fstat(file.get(), &status) != 0) throw OSError(errno, "looking at shared memory");
@@ -127,11 +119,7 @@ void NamedMemory::unlink() const {
 void NamedMemory::close() noexcept {
   if (!is_open()) return;
   memory_ = {};
-  try {
-    with_nursery([&](NurseryLink& nursery) { nursery.close_name(name_, inode_); });
-  } catch (const std::exception&) {
-    // Without a Runtime or a nursery nobody keeps count of names.
-  }
+  tell_nursery([&](NurseryLink& nursery) { nursery.close_name(name_, inode_); });
 }
 
 }  // namespace troupe

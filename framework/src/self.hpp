@@ -10,6 +10,7 @@
 #include "lifeline.hpp"
 #include "nursery_link.hpp"
 
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -55,6 +56,21 @@ struct Self {
 Self& self();
 /// The same, null instead of an error.
 Self* find_self() noexcept;
+/// Runs `code` with this process's connection to the nursery. Errors: as self(); those of `code`.
+template <class Code>
+auto with_nursery(Code code) {
+  Self& me = self();
+  const std::lock_guard lock{me.launch_mutex};
+  return code(me.nursery);
+}
+/// The same for what does not matter when there is no Runtime, or no nursery that keeps count.
+template <class Code>
+void tell_nursery(Code code) noexcept {
+  try {
+    with_nursery(code);
+  } catch (const std::exception&) {
+  }
+}
 /// Makes `me` what self() returns and runs the hooks of at_child_start; for a process that was just forked or executed.
 void become(std::unique_ptr<Self> me);
 

@@ -1,10 +1,8 @@
-#include <troupe/error.hpp>
 #include <troupe/socket_file.hpp>
 
 #include "self.hpp"
 
 #include <filesystem>
-#include <mutex>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
@@ -17,18 +15,6 @@ namespace {
 ino_t inode_of(const std::string& path) {
   struct stat status{};
   return ::lstat(path.c_str(), &status) == 0 ? status.st_ino : 0;
-}
-
-// Without a Runtime or a nursery nobody keeps count of files.
-template <class Code>
-void tell_nursery(Code code) noexcept {
-  Self* me = find_self();
-  if (me == nullptr) return;
-  try {
-    const std::lock_guard lock{me->launch_mutex};
-    code(me->nursery);
-  } catch (const Error&) {
-  }
 }
 
 }  // namespace

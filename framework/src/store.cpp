@@ -5,7 +5,6 @@
 
 #include <atomic>
 #include <cerrno>
-#include <mutex>
 #include <string>
 #include <sys/random.h>
 
@@ -20,14 +19,6 @@ void check(std::span<const int> descriptors) {
 }
 
 std::atomic<std::uint64_t> let_go_count{0};
-
-// Runs `code` with this process's connection to the nursery.
-template <class Code>
-auto with_nursery(Code code) {
-  Self& me = self();
-  const std::lock_guard lock{me.launch_mutex};
-  return code(me.nursery);
-}
 
 }  // namespace
 

@@ -2,7 +2,6 @@
 
 #include "report.hpp"
 
-#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <string>

@@ -7,6 +7,8 @@
 #include <troupe/store.hpp>
 #include <troupe/wire_message.hpp>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -61,8 +63,16 @@ void submit_group(PoolCore& core, TaskGroup& group, std::vector<Ref<TaskRecord>>
 /// Throws ValueError unless the pool takes tasks.
 void require_running(const PoolCore& core);
 
-/// Errors: ValueError for 0. Returns it.
+/// Errors: ValueError for 0, and for what was negative. Returns it.
 std::size_t checked_chunksize(std::size_t chunksize);
+/// How many chunks `size` items make; no chunksize is too large for that.
+constexpr std::size_t num_chunks(std::size_t size, std::size_t chunksize) noexcept {
+  return size / chunksize + (size % chunksize == 0 ? 0 : 1);
+}
+/// The chunksize, 1 or more, with which they make at most so many chunks.
+constexpr std::size_t default_chunksize(std::size_t size, std::size_t most_chunks) noexcept {
+  return std::max<std::size_t>(1, num_chunks(size, most_chunks));
+}
 
 /// Ends tasks that were not begun, with `force` also others. Returns whether any is ended by this.
 bool cancel(TaskRecord& task, const CancelOptions& options);

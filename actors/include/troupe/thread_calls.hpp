@@ -248,7 +248,7 @@ class ThreadCalls {
     if constexpr (std::ranges::sized_range<Range>) {
       const auto size = static_cast<std::size_t>(std::ranges::size(input));
       const std::size_t chunk = detail::checked_chunksize(chunksize.value_or(default_chunksize(size)));
-      const std::size_t num_chunks = size / chunk + (size % chunk == 0 ? 0 : 1);
+      const std::size_t num_chunks = detail::num_chunks(size, chunk);
       Map<Result> map{make_ref<detail::ThreadGroup>(core_, num_chunks)};
       std::vector<Ref<detail::ThreadTask>> tasks;
       tasks.reserve(num_chunks);
@@ -283,8 +283,7 @@ class ThreadCalls {
   }
 
   std::size_t default_chunksize(std::size_t size, std::size_t least_chunks = 1) const noexcept {
-    const std::size_t chunks = std::max(4 * detail::num_workers(*core_), least_chunks);
-    return std::max<std::size_t>(1, (size + chunks - 1) / chunks);
+    return detail::default_chunksize(size, std::max(4 * detail::num_workers(*core_), least_chunks));
   }
 
   template <bool Star, class F, class Range>
