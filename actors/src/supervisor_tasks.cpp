@@ -164,7 +164,10 @@ void Supervisor::drain_results() {
     if (has_memory_limits()) check_memory_after_task(*slot);
   }
   if (!any) return;
-  if (std::exchange(recovered_, false)) take_back_from_held_up();
+  if (std::exchange(recovered_, false)) {
+    take_back_from_held_up();
+    look_soon();  // nobody looks at what is held up
+  }
   feed_workers();
   if (backlog_.empty() && !task_time_.is_short()) balance();
 }

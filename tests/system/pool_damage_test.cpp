@@ -18,6 +18,7 @@
 #include <span>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -132,6 +133,23 @@ TEST(PoolDamage, WhatAWorkerDoesNotSeeIsShownToItAgain) {
     EXPECT_EQ(guilty.get(20s), 1);
     for (int i = 0; i < 20; ++i) EXPECT_EQ(others[static_cast<std::size_t>(i)].get(20s), i * i);
   }
+  pool.terminate();
+}
+
+// Two looks, 5 ms apart, have found it at the same task by then.
+int hide_what_follows_when_held_up(const std::string& pool) {
+  std::this_thread::sleep_for(50ms);
+  return hide_what_follows(pool);
+}
+
+TEST(PoolDamage, WhatAWorkerDoesNotSeeWhenItGetsOnAgainIsShownToItAgain) {
+  Pool pool{troupe::PoolOptions{.workers = 1, .name = "damaged"}};
+  run_short_tasks(pool);
+  const auto guilty = pool.apply_async(hide_what_follows_when_held_up, std::string("damaged"));
+  std::vector<troupe::AsyncResult<int>> others;
+  for (int i = 0; i < 20; ++i) others.push_back(pool.apply_async(square, i));
+  EXPECT_EQ(guilty.get(20s), 1);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(others[static_cast<std::size_t>(i)].get(20s), i * i);
   pool.terminate();
 }
 
