@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <csignal>
 #include <sys/eventfd.h>
+#include <thread>
 #include <unistd.h>
 #include <utility>
 
@@ -21,6 +22,9 @@ namespace troupe::detail {
 namespace {
 
 constexpr std::size_t page_bytes = 4096;
+/// Where many tasks are under way, who submits gives the processor to others every so often: workers may lack it.
+constexpr std::int64_t many_outstanding = 1024;
+constexpr std::uint64_t submissions_between_yields = 256;
 
 std::string next_pool_name() {
   static std::atomic<unsigned> number{0};
@@ -268,7 +272,9 @@ bool PoolCore::try_submit(Ref<TaskRecord> task) {
 
 void PoolCore::hand_over(Ref<TaskRecord> task) {
   task_submitted(1);
+  const bool yields = task->id() % submissions_between_yields == 0 && num_outstanding() > many_outstanding;
   tell(Supervisor::submitted, 0, std::move(task));
+  if (yields) std::this_thread::yield();
 }
 
 void PoolCore::submit_all(std::vector<Ref<TaskRecord>> tasks) {
