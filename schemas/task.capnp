@@ -27,11 +27,9 @@ struct Chunk {
 }
 
 struct Result {
-  # Written by the worker into its own ring.
-  id @0 :UInt64;            # Task.id
-  busy @1 :UInt64;          # nanoseconds that the task ran, on the worker's monotonic clock
+  # Written by the worker into its own ring. Which task it answers, and how long that ran, is in the frame's note.
   union {
-    value @2 :Value;        # what the call returned; for a chunk the list of results in order
-    failure @3 :Error;      # what it threw; for a chunk the first error, the rest of the chunk was not run
+    value @0 :Value;        # what the call returned; for a chunk the list of results in order
+    failure @1 :Error;      # what it threw; for a chunk the first error, the rest of the chunk was not run
   }
 }

@@ -109,7 +109,7 @@ class Supervisor final : public Actor {
   void expire(const Ref<TaskRecord>& task);
   void set_limit_timer(Deadline when);
   void retry_later(const Ref<TaskRecord>& task);
-  bool wants_retry(const TaskRecord& task, wire::Result::Reader result) const;
+  bool wants_retry(const TaskRecord& task, const WorkerSlot& slot, const Frame& result) const;
   void on_death(const Ref<TaskRecord>& task, const DeathRecord& death);
   bool cancel(CancelRequest& request);
   bool cancel_task(const Ref<TaskRecord>& task, const CancelOptions& options);

@@ -212,11 +212,12 @@ void Supervisor::kill_running(WorkerSlot& slot, const TaskRecord& task, const st
 // --- Retry ---
 
 // Whether `result`, a failure, is one after which the task is to be begun again.
-bool Supervisor::wants_retry(const TaskRecord& task, wire::Result::Reader result) const {
+bool Supervisor::wants_retry(const TaskRecord& task, const WorkerSlot& slot, const Frame& result) const {
   const TaskOptions* options = task.options();
   if (options == nullptr || options->retry_on.empty() || task.attempts >= options->retries || ending()) return false;
   if (task.deadline() <= Clock::now()) return false;
-  const auto type = result.getFailure().getType();
+  MessageReader message{result.words, result.segments, slot.arena.get()};
+  const auto type = message.root<wire::Result>().getFailure().getType();
   return std::ranges::count(options->retry_on, std::string_view(type.begin(), type.size())) > 0;
 }
 

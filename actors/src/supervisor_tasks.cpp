@@ -193,21 +193,21 @@ bool Supervisor::drain_slot(WorkerSlot& slot) {
 
 bool Supervisor::take_result(WorkerSlot& slot, const Frame& frame) {
   try {
-    MessageReader message{frame.words, frame.segments, slot.arena.get()};
-    const auto result = message.root<wire::Result>();
-    if (result.getId() == 0) {  // the initializer's
-      initializer_error_ = result.isFailure() ? decode_exception(result.getFailure()) : nullptr;
+    const FrameNote note = frame.header->note;
+    if (note.task == 0) {  // the initializer's
+      MessageReader message{frame.words, frame.segments, slot.arena.get()};
+      initializer_error_ = note.failed != 0 ? decode_exception(message.root<wire::Result>().getFailure()) : nullptr;
       return true;
     }
     if (slot.in_flight.empty()) {
       give_back(slot, frame);
       return broken_ || ending();
     }
-    if (slot.in_flight.front().task->id() != result.getId()) return false;
-    // Whatever can be wrong with the message shows before the task is taken off.
-    const bool failed = result.isFailure();
-    const bool retry = failed && wants_retry(*slot.in_flight.front().task, result);
-    const std::chrono::nanoseconds busy{result.getBusy()};
+    if (slot.in_flight.front().task->id() != note.task) return false;
+    const bool failed = note.failed != 0;
+    // Whatever is wrong with a message that has to be opened shows before the task is taken off.
+    const bool retry = failed && wants_retry(*slot.in_flight.front().task, slot, frame);
+    const std::chrono::nanoseconds busy{note.busy};
     task_time_.learn(busy);
     slot.busy += busy;
     ++slot.tasks;

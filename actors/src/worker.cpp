@@ -175,15 +175,15 @@ class Worker final : public Actor {
   template <class Fill>
   void answer(std::uint64_t id, Fill fill) {
     auto result = answer_->result();
-    result.setId(id);
     fill(result);
     if (!is_running())
       ::_exit(EXIT_FAILURE);  // the task has forked, and this copy of the worker must not answer as well
     const auto before = std::exchange(now_, Clock::now());
-    result.setBusy(static_cast<std::uint64_t>(std::chrono::nanoseconds(now_ - before).count()));
+    const auto busy = static_cast<std::uint64_t>(std::chrono::nanoseconds(now_ - before).count());
+    const FrameNote note{.task = id, .busy = busy & FrameNote::longest, .failed = result.isFailure()};
     const auto words = answer_->message().first_words();
     const auto segments = answer_->message().take_segments();
-    while (channel_.results.try_write(segments, words) == nullptr) {
+    while (channel_.results.try_write(segments, words, note) == nullptr) {
       channel_.bell.ring();
       channel_.results.wait_for_room(frame_bytes(words.size(), segments.size()), no_deadline);
     }

@@ -4,8 +4,8 @@
 
 namespace troupe {
 
-FrameHeader* RingWriter::try_write(std::span<const SegmentRef> segments,
-                                   std::span<const std::uint64_t> words) noexcept {
+FrameHeader* RingWriter::try_write(std::span<const SegmentRef> segments, std::span<const std::uint64_t> words,
+                                   FrameNote note) noexcept {
   const std::size_t bytes = frame_bytes(words.size(), segments.size());
   std::byte* place = try_reserve(bytes);
   if (place == nullptr) return nullptr;
@@ -13,6 +13,7 @@ FrameHeader* RingWriter::try_write(std::span<const SegmentRef> segments,
   header->words = static_cast<std::uint32_t>(words.size());
   header->segments = static_cast<std::uint32_t>(segments.size());
   header->stop.store(0, std::memory_order_relaxed);
+  header->note = note;
   header->state.store(static_cast<std::uint32_t>(FrameState::queued), std::memory_order_relaxed);
   if (!segments.empty()) std::memcpy(place + sizeof(FrameHeader), segments.data(), segments.size_bytes());
   if (!words.empty())

@@ -39,7 +39,8 @@ TEST(Ring, GivesBackWhatWasWrittenUntilItIsPopped) {
   RingReader reader = ring.reader();
   const std::array<std::uint64_t, 3> words{1, 2, 3};
   const std::array<SegmentRef, 2> segments{SegmentRef{64, 5, 7}, SegmentRef{128, 6, 8}};
-  FrameHeader* header = writer.try_write(segments, words);
+  FrameHeader* header =
+      writer.try_write(segments, words, {.task = 4, .busy = FrameNote::longest, .failed = 1});
   ASSERT_NE(header, nullptr);
   EXPECT_EQ(header->state, static_cast<std::uint32_t>(FrameState::queued));
   EXPECT_FALSE(writer.is_drained());
@@ -47,6 +48,9 @@ TEST(Ring, GivesBackWhatWasWrittenUntilItIsPopped) {
   for (int look = 0; look < 2; ++look) {
     ASSERT_EQ(reader.peek(frame), Status::frame);
     EXPECT_EQ(frame.header, header);
+    EXPECT_EQ(frame.header->note.task, 4U);
+    EXPECT_EQ(frame.header->note.busy, FrameNote::longest);
+    EXPECT_EQ(frame.header->note.failed, 1U);
     EXPECT_TRUE(std::ranges::equal(frame.words, words));
     ASSERT_EQ(frame.segments.size(), 2U);
     EXPECT_EQ(frame.segments[1].ticket, 8U);
@@ -243,7 +247,7 @@ TEST(Ring, ExactlyOneSideWinsAFrame) {
   std::array<std::size_t, 2> wins{};
   for (int round = 0; round < num_rounds; ++round) {
     for (std::size_t i = 0; i < num_frames; ++i)
-      new (ring.data.data() + i * 64) FrameHeader{.words = 0, .state{1}, .segments = 0, .stop{0}};
+      new (ring.data.data() + i * 64) FrameHeader{.words = 0, .state{1}, .segments = 0, .stop{0}, .note{}};
     std::array<bool, num_frames> revoked{};
     board.round.fetch_add(1);
     for (std::size_t i = 0; i < num_frames; ++i) revoked[i] = take(i, FrameState::revoked);

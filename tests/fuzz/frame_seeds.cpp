@@ -85,8 +85,6 @@ class Seed {
     return add(
         [&](MessageWriter& message) {
           auto result = message.initRoot<Result>();
-          result.setId(1);
-          result.setBusy(1500);
           troupe::encode(value, result.initValue());
         },
         room);

@@ -28,14 +28,23 @@ struct SegmentRef {
   std::uint64_t ticket = 0;  ///< names the block when it is given back
 };
 
-/// Starts every frame. 16 bytes, followed by `segments` SegmentRefs, followed by `words` words.
+/// What a frame says of itself, for a reader who would not open its message for that. Results have one.
+struct FrameNote {
+  static constexpr std::uint64_t longest = ~std::uint64_t{0} >> 1U;
+  std::uint64_t task = 0;        ///< id of the task that this is the result of
+  std::uint64_t busy : 63 = 0;   ///< nanoseconds that it ran, on the worker's monotonic clock
+  std::uint64_t failed : 1 = 0;  ///< whether the result is a failure
+};
+
+/// Starts every frame. 32 bytes, followed by `segments` SegmentRefs, followed by `words` words.
 struct FrameHeader {
   std::uint32_t words = 0;
   std::atomic<std::uint32_t> state{0};
   std::uint32_t segments = 0;
   std::atomic<std::uint32_t> stop{0};  ///< set when the frame's work is not wanted any more
+  FrameNote note;
 };
-static_assert(sizeof(FrameHeader) == 16 && sizeof(SegmentRef) == 24);
+static_assert(sizeof(FrameHeader) == 32 && sizeof(SegmentRef) == 24);
 
 /// The part of a ring that both sides write: positions and who sleeps. Lies in shared memory, zero at first.
 struct RingControl {
@@ -97,7 +106,8 @@ class RingWriter {
     ring();
   }
   /// Copies a complete frame into the ring; false while there is no room. Does not ring.
-  FrameHeader* try_write(std::span<const SegmentRef> segments, std::span<const std::uint64_t> words) noexcept;
+  FrameHeader* try_write(std::span<const SegmentRef> segments, std::span<const std::uint64_t> words,
+                         FrameNote note = {}) noexcept;
   /// Wakes the reader if it sleeps.
   void ring() noexcept { Bell{&control_->data_bell}.ring(); }
   /// Blocks until the reader made room or `deadline` is over.
