@@ -27,6 +27,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <tuple>
 #include <unistd.h>
 #include <unordered_map>
 #include <utility>
@@ -273,7 +274,9 @@ class Nursery {
         const int number = adopt(std::move(child));
         return reply_started(connection, children_.at(number).pid, number);
       }
-      auto [failure_read, failure_write] = make_pipe(step);
+      FileDescriptor failure_read;
+      FileDescriptor failure_write;
+      if (plan.spawn) std::tie(failure_read, failure_write) = make_pipe(step);
       plan.door = door_.get();
       plan.failure = failure_write.get();
       Child child{.pid = ::fork(), .pidfd = {}, .status = std::move(status)};

@@ -24,6 +24,7 @@ namespace {
 
 constexpr const char* this_program = "/proc/self/exe";
 
+// `failure` -1: nobody waits to be told.
 [[noreturn]] void give_up(int failure, const char* step) noexcept {
   const int error = errno;
   if (::write(failure, &error, sizeof error) != sizeof error)
@@ -42,12 +43,14 @@ void restore_signals(const OriginalState& original) noexcept {
   ::pthread_sigmask(SIG_SETMASK, &original.signal_mask, nullptr);
 }
 
-// Puts `sources` at the numbers from child_door_number on and closes everything above, `failure` excepted. The number
-// of a source that is -1 stays closed.
-int arrange_descriptors(std::vector<int> sources, int failure, bool spawn) noexcept {
+// Puts what the new process is to have at the numbers from child_door_number on and closes everything above, but for
+// the new number of `failure`, which this returns; -1 if there is none. The number of what is -1 stays closed.
+int arrange_descriptors(const ChildPlan& plan) noexcept {
+  std::vector<int> sources{plan.door, plan.lifeline, plan.payload};
+  sources.insert(sources.end(), plan.extras.begin(), plan.extras.end());
   const int end = child_door_number + static_cast<int>(sources.size());
-  failure = ::fcntl(failure, F_DUPFD_CLOEXEC, end);
-  if (failure < 0) return -1;
+  const int failure = plan.failure < 0 ? -1 : ::fcntl(plan.failure, F_DUPFD_CLOEXEC, end);
+  if (failure < 0 && plan.failure >= 0) give_up(plan.failure, "moving its descriptors");
   for (int& source : sources) {
     if (source < 0 || source >= end) continue;
     source = ::fcntl(source, F_DUPFD_CLOEXEC, end);
@@ -56,13 +59,13 @@ int arrange_descriptors(std::vector<int> sources, int failure, bool spawn) noexc
   for (int number = child_door_number; const int source : sources) {
     if (source < 0) {
       ::close(number);
-    } else if (::dup3(source, number, spawn ? 0 : O_CLOEXEC) < 0) {
+    } else if (::dup3(source, number, plan.spawn ? 0 : O_CLOEXEC) < 0) {
       give_up(failure, "moving its descriptors");
     }
     ++number;
   }
   if (failure > end) ::close_range(static_cast<unsigned>(end), static_cast<unsigned>(failure) - 1, 0);
-  ::close_range(static_cast<unsigned>(failure) + 1, ~0U, 0);
+  ::close_range(static_cast<unsigned>(std::max(end, failure + 1)), ~0U, 0);
   return failure;
 }
 
@@ -116,7 +119,7 @@ void become_spare(const OriginalState& original, pid_t nursery, int line, int do
   close_all_but(line, door);
   Datagram datagram;
   if (receive_datagram(line, datagram, true) != 0 || datagram.size == 0) ::_exit(EXIT_SUCCESS);
-  ChildPlan plan{.original = &original, .nursery = nursery, .door = door, .failure = line};
+  ChildPlan plan{.original = &original, .nursery = nursery, .door = door};
   try {
     if (!read_handover(plan, datagram)) give_up(-1, "reading its request");
   } catch (const std::exception& error) {
@@ -159,10 +162,7 @@ void become_child(ChildPlan plan) noexcept {
   [[maybe_unused]] const int stays = ::fchdir(plan.directory);
   set_output(plan.output, STDOUT_FILENO);
   set_output(plan.errors, STDERR_FILENO);
-  std::vector<int> sources{plan.door, plan.lifeline, plan.payload};
-  sources.insert(sources.end(), plan.extras.begin(), plan.extras.end());
-  const int failure = arrange_descriptors(std::move(sources), plan.failure, plan.spawn);
-  if (failure < 0) give_up(plan.failure, "moving its descriptors");
+  const int failure = arrange_descriptors(plan);
   rlimit limit{};
   ::getrlimit(RLIMIT_NOFILE, &limit);
   limit.rlim_cur = plan.original->file_limit;
@@ -181,7 +181,6 @@ void become_child(ChildPlan plan) noexcept {
     ::execv(plan.executable.c_str(), const_cast<char* const*>(arguments.data()));
     give_up(failure, "exec");
   }
-  ::close(failure);
   run_started_child(std::move(payload));
 }
 

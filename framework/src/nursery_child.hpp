@@ -25,7 +25,7 @@ struct ChildPlan {
   bool spawn = false;
   std::string executable{};  // only for spawn
   int door = -1;             // where it can introduce a connection of its own to the nursery
-  int failure = -1;          // where a failed exec is told
+  int failure = -1;          // only for spawn: where it is told that this has failed
   kj::Array<capnp::word> launch{};  // empty: it is in `payload`
   int payload = -1;
   int lifeline = -1;
