@@ -1,4 +1,5 @@
-// Callbacks: on the callback thread, once, before the result is ready.
+// Callbacks: what they may do and may not, and when none comes any more. That they come once and before the result is
+// ready, see pool_callback_conformance_test.cpp.
 
 #include <troupe/error.hpp>
 #include <troupe/pool.hpp>
@@ -34,38 +35,6 @@ class PoolCallback : public testing::Test {
   Pool pool{2};
 };
 
-TEST_F(PoolCallback, GetsTheResultOnceBeforeTheResultIsReady) {
-  std::atomic<int> calls{0};
-  int got = 0;
-  std::thread::id thread;
-  const auto result = pool.callback([&](int y) {
-                            got = y;
-                            thread = std::this_thread::get_id();
-                            ++calls;
-                          })
-                          .apply_async(square, 7);
-  result.wait();
-  EXPECT_EQ(got, 49);
-  EXPECT_EQ(calls, 1);
-  EXPECT_NE(thread, std::this_thread::get_id());
-  EXPECT_EQ(result.get(), 49);
-}
-
-TEST_F(PoolCallback, TheResultIsNotReadyWhileItsCallbackRuns) {
-  std::binary_semaphore running{0}, may_end{0};
-  const auto result = pool.callback([&](int) {
-                            running.release();
-                            may_end.acquire();
-                          })
-                          .apply_async(square, 2);
-  ASSERT_TRUE(running.try_acquire_for(20s));
-  EXPECT_FALSE(result.ready());
-  EXPECT_FALSE(result.wait(10ms));
-  EXPECT_EQ(pool.apply(square, 3), 9);  // a callback that blocks delays callbacks only
-  may_end.release();
-  EXPECT_EQ(result.get(), 4);
-}
-
 TEST_F(PoolCallback, ErrorsGoToTheErrorCallbackAndNowhereElse) {
   std::string text;
   bool called = false;
@@ -78,17 +47,6 @@ TEST_F(PoolCallback, ErrorsGoToTheErrorCallbackAndNowhereElse) {
   std::exception_ptr pointer;
   pool.error_callback([&](const std::exception_ptr& error) { pointer = error; }).apply_async(fail, 4).wait();
   EXPECT_THROW(std::rethrow_exception(pointer), std::out_of_range);
-}
-
-TEST_F(PoolCallback, AMapCallsOnceWithAllResults) {
-  std::vector<int> got;
-  int calls = 0;
-  const auto store = pool.callback([&](const std::vector<int>& all) { got = all, ++calls; });
-  EXPECT_EQ(store.map_async(square, std::vector{1, 2, 3}, 1).get(), (std::vector{1, 4, 9}));
-  EXPECT_EQ(got, (std::vector{1, 4, 9}));
-  EXPECT_EQ(calls, 1);
-  store.map_async(square, std::vector<int>{}).wait();
-  EXPECT_EQ(calls, 1);  // nothing was mapped
 }
 
 // It is logged.

@@ -1,10 +1,16 @@
 // The cases of CPython's _TestPool (flavour P) that concern what the pool does, under their names and for every start
-// method. What each pins down is restated in one line.
+// method. What each pins down is restated in one line. Those about callbacks are in pool_callback_conformance_test.cpp.
 
 #include <troupe/error.hpp>
+#include <troupe/event.hpp>
 #include <troupe/log.hpp>
 #include <troupe/pool.hpp>
 #include <troupe/process.hpp>
+#include <troupe/shared_array.hpp>
+
+#include "support/pools.hpp"
+#include "support/processes.hpp"
+#include "support/start_methods.hpp"
 
 #include <gtest/gtest.h>
 
@@ -25,7 +31,8 @@ namespace {
 using namespace std::chrono_literals;
 using troupe::Pool;
 using troupe::PoolOptions;
-using troupe::StartMethod;
+using troupe::test::comes_true;
+using troupe::test::patience;
 
 int sqr(int x) { return x * x; }
 int sqr_after(int x, int milliseconds) {
@@ -72,12 +79,7 @@ auto throwing_at(int bad, int count) {
          });
 }
 
-class TestPool : public testing::TestWithParam<StartMethod> {
- protected:
-  Pool pool{PoolOptions{.workers = 4, .start_method = GetParam(), .name = {}}};
-
-  void TearDown() override { pool.terminate(); }
-};
+using TestPool = troupe::test::PoolOfFour;
 
 TEST_P(TestPool, test_apply) {
   EXPECT_EQ(pool.apply(sqr, 5), 25);
@@ -263,31 +265,6 @@ TEST_P(TestPool, test_resource_warning) {
 
 // --- Rules of the suite ---
 
-// Success calls the callback once with the whole list, failure the error callback once; both before wait() returns.
-TEST_P(TestPool, test_map_async_callbacks) {
-  std::vector<std::vector<int>> results;
-  std::vector<std::string> errors;
-  const auto calls = pool.callback([&](std::vector<int> all) { results.push_back(std::move(all)); })
-                         .error_callback([&](const std::exception& error) { errors.emplace_back(error.what()); });
-  calls.map_async([](int) { return 1; }, numbers(1)).wait();
-  EXPECT_EQ(results, (std::vector<std::vector<int>>{{1}}));
-  calls.map_async([](int x) { return throw troupe::ValueError("no " + std::to_string(x)), x; }, numbers(1)).wait();
-  EXPECT_EQ(results.size(), 1U);
-  EXPECT_EQ(errors, std::vector<std::string>{"no 0"});
-}
-
-// The error that get() throws has been given to the error callback.
-TEST_P(TestPool, test_async_error_callback) {
-  std::string text;
-  const auto result = pool.error_callback([&](const std::exception_ptr& error) {
-                            EXPECT_THROW(std::rethrow_exception(error), troupe::KeyError);
-                            text = "called";
-                          })
-                          .apply_async([](int) -> int { throw troupe::KeyError("k"); }, 1);
-  EXPECT_THROW(result.get(), troupe::KeyError);
-  EXPECT_EQ(text, "called");
-}
-
 TEST_P(TestPool, states_are_running_closed_terminated) {
   EXPECT_THROW(pool.join(), troupe::ValueError);
   pool.close();
@@ -347,8 +324,42 @@ TEST_P(TestPool, chunksize_zero_is_a_misuse) {
   EXPECT_THROW(pool.imap_unordered(sqr, numbers(3), 0), troupe::ValueError);
 }
 
-INSTANTIATE_TEST_SUITE_P(StartMethods, TestPool,
-                         testing::Values(StartMethod::fork, StartMethod::forkserver, StartMethod::spawn),
-                         [](const auto& method) { return std::string(troupe::to_string(method.param)); });
+int throw_at_zero(const troupe::SharedArray<int>& runs, int x) {
+  if (x == 0) throw troupe::KeyError("zero");
+  return runs[x] = 1;
+}
+
+// An item that throws takes the rest of its chunk along and nothing else; that shows how long the default chunk is.
+TEST_P(TestPool, default_chunks_are_a_quarter_of_a_workers_share) {
+  const troupe::SharedArray<int> runs{65};
+  EXPECT_THROW(pool.map(troupe::bind(throw_at_zero, runs), numbers(65)), troupe::KeyError);
+  constexpr int chunk = 5;  // 65 / (4 * 4), rounded up
+  for (int i = 0; i < 65; ++i) EXPECT_EQ(runs[i], i < chunk ? 0 : 1) << i;
+}
+
+int throw_when_set(const troupe::Event& event, int x) {
+  event.wait();
+  throw troupe::KeyError(std::to_string(x));
+}
+
+// The error that comes first is the one of the map, whichever item it is of.
+TEST_P(TestPool, map_reports_the_first_error_received) {
+  const troupe::Event late;
+  const troupe::Event at_once;
+  at_once.set();
+  const auto result =
+      pool.starmap_async(throw_when_set, std::vector<std::pair<troupe::Event, int>>{{late, 0}, {at_once, 1}}, 1);
+  EXPECT_TRUE(comes_true([&] { return pool.statistics().failed == 1; }, patience));
+  EXPECT_FALSE(result.ready());
+  late.set();
+  try {
+    result.get(patience);
+    ADD_FAILURE() << "no error";
+  } catch (const troupe::KeyError& error) {
+    EXPECT_EQ(std::string(error.what()), "1");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(StartMethods, TestPool, troupe::test::every_start_method, troupe::test::name_of_method);
 
 }  // namespace

@@ -1,19 +1,16 @@
 // What the rules of tasks, timers and bounds must not do to a pool: keep it from ending, from working, or from going.
 
 #include <troupe/error.hpp>
-#include <troupe/event.hpp>
 #include <troupe/pool.hpp>
 #include <troupe/process.hpp>
 #include <troupe/runtime.hpp>
 
-#include "support/faults.hpp"
 #include "support/nursery.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
 
 #include <gtest/gtest.h>
 
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -74,46 +71,6 @@ TEST(PoolRules, NothingWaitsForAWorkerWhoseTasksWereTakenOut) {
   ::kill(worker, SIGCONT);
   EXPECT_EQ(second.get(20s), 4);
   EXPECT_EQ(third.get(20s), 9);
-  pool.terminate();
-}
-
-auto& ran = make_shared_memory<std::array<std::atomic<bool>, 33>>();
-void run_but_zero(int x) {
-  if (x == 0) throw troupe::KeyError("zero");
-  ran[static_cast<std::size_t>(x)] = true;
-}
-
-// An item that throws takes the rest of its chunk along and nothing else; that shows how long the default chunk is.
-TEST(PoolRules, AThrowingItemEndsItsChunkOfAQuarterOfAWorkersShare) {
-  Pool pool{2};
-  EXPECT_THROW(pool.map(run_but_zero, std::views::iota(0, 33)), troupe::KeyError);
-  constexpr std::size_t chunk = 5;  // 33 / (4 * 2), rounded up
-  for (std::size_t i = 0; i < ran.size(); ++i) EXPECT_EQ(ran[i], i >= chunk) << i;
-  pool.terminate();
-}
-
-int fail_when_set(const troupe::Event& event, int x) {
-  event.wait();
-  throw troupe::KeyError(std::to_string(x));
-}
-
-// The error that comes first is the one of the map, whichever item it is of.
-TEST(PoolRules, AMapReportsTheFirstErrorReceived) {
-  Pool pool{2};
-  const troupe::Event late;
-  const troupe::Event at_once;
-  at_once.set();
-  const auto result = pool.starmap_async(
-      fail_when_set, std::vector<std::pair<troupe::Event, int>>{{late, 0}, {at_once, 1}}, 1);
-  EXPECT_TRUE(comes_true([&] { return pool.statistics().failed == 1; }));
-  EXPECT_FALSE(result.ready());
-  late.set();
-  try {
-    result.get(20s);
-    ADD_FAILURE() << "no error";
-  } catch (const troupe::KeyError& error) {
-    EXPECT_EQ(std::string(error.what()), "1");
-  }
   pool.terminate();
 }
 

@@ -5,6 +5,7 @@
 #include <troupe/pool.hpp>
 
 #include "support/pools.hpp"
+#include "support/start_methods.hpp"
 
 #include <gtest/gtest.h>
 
@@ -72,8 +73,6 @@ TEST_P(TestPoolWorkers, test_pool_initializer) {
   std::filesystem::remove(path);
 }
 
-INSTANTIATE_TEST_SUITE_P(StartMethods, TestPoolWorkers,
-                         testing::Values(StartMethod::fork, StartMethod::forkserver, StartMethod::spawn),
-                         [](const auto& method) { return std::string(troupe::to_string(method.param)); });
+INSTANTIATE_TEST_SUITE_P(StartMethods, TestPoolWorkers, troupe::test::every_start_method, troupe::test::name_of_method);
 
 }  // namespace
