@@ -1,9 +1,12 @@
 #include "nursery_names.hpp"
 
+#include <troupe/error.hpp>
 #include <troupe/named_memory.hpp>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <optional>
 #include <ranges>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -23,6 +26,18 @@ std::optional<struct stat> status_of(const std::string& name) {
   return fits ? std::optional(status) : std::nullopt;
 }
 
+// For a nursery that has taken the place of another one; none if the name is gone.
+NameShare share_of(const std::string& name, std::uint64_t inode) {
+  if (is_path(name)) return {};
+  try {
+    NameShare share{memory_path(name)};
+    if (share.inode() == inode) return share;
+  } catch (const OSError&) {
+    // It has been unlinked meanwhile.
+  }
+  return {};
+}
+
 }  // namespace
 
 void NurseryNames::note(const std::string& name, std::uint64_t inode, wire::NameNote::What what, pid_t process,
@@ -36,27 +51,40 @@ void NurseryNames::note(const std::string& name, std::uint64_t inode, wire::Name
       entry.is_ours = true;
       entry.maker = user;
       entry.users.insert(process);
+      entry.share = {};
       return;
     }
-    case wire::NameNote::What::INHERITING: entries_[key].users.insert(process); return;
+    case wire::NameNote::What::INHERITING: {
+      Entry& entry = entries_[key];
+      entry.users.insert(process);
+      if (!entry.is_ours && !entry.share) entry.share = share_of(name, inode);
+      return;
+    }
     case wire::NameNote::What::CLOSING: {
       const auto entry = entries_.find(key);
       if (entry == entries_.end()) return;
       entry->second.users.erase(process);
       if (!entry->second.users.empty()) return;
       entry->second.is_parked = true;
-      if (!entry->second.is_ours) entries_.erase(entry);
+      if (entry->second.is_ours) return;
+      std::vector<std::string> removed;
+      leave(key, entry->second, removed);
+      entries_.erase(entry);
+      report(std::move(removed));
       return;
     }
     case wire::NameNote::What::UNLINKING: entries_.erase(key); return;
   }
 }
 
-std::optional<std::uint64_t> NurseryNames::open(const std::string& name, pid_t process) {
-  const auto status = is_memory_name(name) ? status_of(name) : std::nullopt;
-  if (!status) return std::nullopt;
-  entries_[{name, status->st_ino}].users.insert(process);
-  return status->st_ino;
+std::uint64_t NurseryNames::open(const std::string& name, pid_t process) {
+  if (!is_memory_name(name)) throw OSError(ENOENT, "opening " + name);
+  NameShare share{memory_path(name)};
+  const std::uint64_t inode = share.inode();
+  Entry& entry = entries_[{name, inode}];
+  entry.users.insert(process);
+  if (!entry.is_ours && !entry.share) entry.share = std::move(share);
+  return inode;
 }
 
 void NurseryNames::holder_ended(pid_t process) {
@@ -72,7 +100,7 @@ void NurseryNames::settle() {
         left.push_back(entry);
   std::vector<std::string> removed;
   for (const auto entry : left | std::views::reverse) {  // what is in a folder before the folder
-    remove(entry->first, entry->second, removed);
+    leave(entry->first, entry->second, removed);
     entries_.erase(entry);
   }
   report(std::move(removed));
@@ -80,20 +108,28 @@ void NurseryNames::settle() {
 
 void NurseryNames::remove_all() {
   std::vector<std::string> removed;
-  for (const auto& [key, entry] : entries_ | std::views::reverse) remove(key, entry, removed);
+  for (auto& [key, entry] : entries_ | std::views::reverse) leave(key, entry, removed);
   entries_.clear();
   report(std::move(removed));
 }
 
-// A name that meanwhile means another file is not ours to remove.
-void NurseryNames::remove(const Key& key, const Entry& entry, std::vector<std::string>& removed) {
+// What nobody of this program uses any more. A name that meanwhile means another file is not ours to remove.
+void NurseryNames::leave(const Key& key, Entry& entry, std::vector<std::string>& removed) {
   const auto& [name, inode] = key;
-  if (!entry.is_ours) return;
+  const std::string path = path_of(name);
+  if (!entry.is_ours) {
+    if (entry.share && entry.share.end(path)) removed.push_back(name);
+    return;
+  }
   const auto status = status_of(name);
   if (!status || status->st_ino != inode || status->st_uid != entry.maker) return;
-  const std::string path = path_of(name);
-  const bool is_gone = (S_ISDIR(status->st_mode) ? ::rmdir(path.c_str()) : ::unlink(path.c_str())) == 0;
-  if (is_gone && !is_path(name)) removed.push_back(name);
+  if (!is_path(name)) {
+    if (remove_or_leave(path, inode)) removed.push_back(name);
+  } else if (S_ISDIR(status->st_mode)) {
+    ::rmdir(path.c_str());
+  } else {
+    ::unlink(path.c_str());
+  }
 }
 
 void NurseryNames::report(std::vector<std::string> removed) {

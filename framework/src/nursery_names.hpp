@@ -6,9 +6,10 @@
 
 #include <troupe/wire/control.capnp.h>
 
+#include "name_share.hpp"
+
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <set>
 #include <string>
 #include <sys/types.h>
@@ -19,14 +20,14 @@ namespace troupe {
 
 /// Thread: caller. A name goes when the last process that has it open is killed, and at the end of the program; one
 /// that its last user closed stays until then, because somebody may open it again. Only names that a process of the
-/// program made are removed, and only while they still name the same file. The name of a socket, or of the folder that
-/// was made for one, is its absolute path.
+/// program made are removed, and only while they still name the same file. What other programs use stays for them, see
+/// name_share.hpp. The name of a socket, or of the folder that was made for one, is its absolute path.
 class NurseryNames {
  public:
   /// `user` is who runs the process: only a file of that user is removed for it.
   void note(const std::string& name, std::uint64_t inode, wire::NameNote::What what, pid_t process, uid_t user);
-  /// The process is about to open this name; the inode, or empty if there is no such name.
-  std::optional<std::uint64_t> open(const std::string& name, pid_t process);
+  /// The process is about to open this name; returns the inode. Errors: OSError, with ENOENT if there is no such name.
+  std::uint64_t open(const std::string& name, pid_t process);
 
   /// The process has ended. What it said before may still be on its way, so nothing is removed until `settle`.
   void holder_ended(pid_t process);
@@ -42,11 +43,12 @@ class NurseryNames {
     bool is_parked = false;  // its last user has closed it
     uid_t maker = 0;         // who ran the process that made it
     std::set<pid_t> users;
+    NameShare share;  // none if the program made it
   };
   using Key = std::pair<std::string, std::uint64_t>;  // name and inode
   using Entries = std::map<Key, Entry>;
 
-  static void remove(const Key& key, const Entry& entry, std::vector<std::string>& removed);
+  static void leave(const Key& key, Entry& entry, std::vector<std::string>& removed);
   static void report(std::vector<std::string> removed);
 
   Entries entries_;

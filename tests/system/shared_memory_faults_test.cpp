@@ -11,6 +11,7 @@
 #include "support/forked.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
+#include "support/shared_names.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -39,28 +40,6 @@ using namespace troupe;
 using namespace troupe::test;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-std::string new_prefix() {
-  static int count = 0;
-  return "troupe_faults_" + std::to_string(::getpid()) + "_" + std::to_string(++count) + "_";
-}
-
-std::vector<std::string> names_with(const std::string& prefix) {
-  std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator("/dev/shm"))
-    if (entry.path().filename().string().starts_with(prefix)) names.push_back(entry.path().filename());
-  return names;
-}
-
-/// Whether no such name is left a moment after the end of its maker.
-bool become_gone(const std::string& prefix) {
-#ifdef NDEBUG
-  constexpr auto moment = 1s;
-#else
-  constexpr auto moment = 5s;
-#endif
-  return comes_true([&] { return names_with(prefix).empty(); }, moment);
-}
 
 /// Ends a process, or stops it at first; it then has to go on, which `goes_on` tells. The signal that ended it.
 int strike(pid_t pid, int number, const std::function<bool()>& goes_on) {
@@ -189,80 +168,6 @@ TEST(SharedMemoryFaults, AClosedBlockWaitsForItsNextUser) {
     EXPECT_EQ(memory.buf()[0], std::byte{9});
     memory.unlink();
   }
-}
-
-[[maybe_unused]] const bool leaver = add_role("leave_names", [](int argc, char** argv, const std::string& prefix) {
-  const Runtime runtime{argc, argv};
-  for (int i = 0; i < 2; ++i) SharedMemory::create(100, prefix + std::to_string(i)).close();
-  const auto unlinked = SharedMemory::create(100, prefix + "unlinked");
-  unlinked.unlink();
-  return 0;
-});
-
-// A program that ends is told what it has forgotten to unlink; once, and by name.
-TEST(SharedMemoryFaults, AProgramIsToldWhatItForgot) {
-  const std::string prefix = new_prefix();
-  Program program{"leave_names", prefix};
-  EXPECT_EQ(program.wait(), 0);
-  EXPECT_THAT(names_with(prefix), IsEmpty());
-  const std::string errors = program.errors();
-  EXPECT_THAT(errors, HasSubstr("2 leaked shared_memory objects"));
-  EXPECT_THAT(errors, HasSubstr(prefix + "0, " + prefix + "1"));
-  EXPECT_EQ(std::ranges::count(errors, '\n'), 1);
-}
-
-[[maybe_unused]] const bool loser = add_role("lose_nursery", [](int argc, char** argv, const std::string& name) {
-  const Runtime runtime{argc, argv};
-  static const auto memory = SharedMemory::create(100, name);
-  auto [mine, theirs] = make_line();
-  Process process{[](const FileDescriptor& line) { send_text(line, std::to_string(::getppid())); }, std::move(theirs)};
-  process.start();
-  const pid_t nursery = std::stoi(receive_text(mine));
-  process.join();
-  ::kill(nursery, SIGKILL);
-  return still_running_after({nursery}, 5s).empty() ? 0 : 1;
-});
-
-// A nursery that takes the place of one that was killed is told of the names of the main process.
-TEST(SharedMemoryFaults, AKilledNurseryLeavesNoNamesOfTheMainProcess) {
-  const std::string prefix = new_prefix();
-  Program program{"lose_nursery", prefix + "lost"};
-  EXPECT_EQ(program.wait(), 0);
-  EXPECT_THAT(names_with(prefix), IsEmpty());
-  EXPECT_THAT(program.errors(), HasSubstr("1 leaked shared_memory objects"));
-}
-
-// What another program has made is not ours to remove, also if it has taken over a name of ours.
-TEST(SharedMemoryFaults, WhatOthersMadeStays) {
-  const std::string name = new_prefix() + "foreign";
-  const auto path = std::filesystem::path("/dev/shm") / name;
-  const auto make_file = [&] { std::ofstream(path) << "made by hand"; };
-  make_file();
-  Process user{[](const std::string& its) {
-                 static const auto memory = SharedMemory::attach(its);
-                 ::raise(SIGKILL);
-               },
-               name};
-  user.start();
-  user.join();
-  Process maker{[](const std::string& its) {
-                  const auto memory = SharedMemory::attach(its);
-                  memory.unlink();
-                  static const auto ours = SharedMemory::create(100, its);
-                  std::filesystem::rename("/dev/shm/" + its, "/dev/shm/" + its + "_moved");
-                  std::ofstream("/dev/shm/" + its) << "made by hand";
-                  ::raise(SIGKILL);
-                },
-                name};
-  EXPECT_TRUE(std::filesystem::exists(path));
-  maker.start();
-  maker.join();
-  Process after{[] {}};
-  after.start();
-  after.join();
-  EXPECT_TRUE(std::filesystem::exists(path));
-  std::filesystem::remove(path);
-  std::filesystem::remove(path.string() + "_moved");
 }
 
 // --- Blocks of the heap ---

@@ -19,7 +19,8 @@ inline constexpr std::size_t max_memory_name = 255;
 std::string memory_path(const std::string& name);
 
 /// One named block, open in this process. The nursery knows who has it open: when the last of those is killed, and at
-/// the end of the program, it removes the name and says so on stderr. Blocks that other programs made it leaves alone.
+/// the end of the program, it removes the name and says so on stderr. What another program made, or still has open, it
+/// leaves to that, if that uses troupe too.
 /// Movable. Thread: caller.
 class NamedMemory {
  public:

@@ -1,0 +1,38 @@
+#pragma once
+
+/// \file
+/// Named blocks that several programs use, each with a nursery of its own: the name goes when the last of them is done.
+///
+/// Each program that has opened what another one made holds a shared lock (flock) on the file. The program that made it
+/// marks it when it has no more use for it, and then removes the name if nobody holds such a lock. Whoever gives a lock
+/// up looks for the mark afterwards, and does the same. So one of them does it, whatever the order.
+
+#include <troupe/file_descriptor.hpp>
+
+#include <cstdint>
+#include <string>
+
+namespace troupe {
+
+/// This program's use of a file that another one has made, as far as those know of each other that use troupe.
+/// Movable. Thread: caller.
+class NameShare {
+ public:
+  NameShare() = default;
+  /// Errors: OSError when the file cannot be opened; with ENOENT also when it is just being removed.
+  explicit NameShare(const std::string& path);
+
+  explicit operator bool() const noexcept { return static_cast<bool>(file_); }
+  std::uint64_t inode() const;
+  /// Gives it up, and removes the name if its maker has left it to others and this was the last. Returns whether it did.
+  bool end(const std::string& path);
+
+ private:
+  FileDescriptor file_;
+};
+
+/// For the program that made the file `inode` and does not use it any more: removes its name, or leaves that to the
+/// others that use it. Returns whether it did.
+bool remove_or_leave(const std::string& path, std::uint64_t inode);
+
+}  // namespace troupe
