@@ -257,7 +257,7 @@ void Supervisor::check_memory_soon() {
 
 void Supervisor::check_memory() {
   memory_timer_set_ = false;
-  if (ending()) return;
+  if (terminated_) return;  // else workers may still be in their initializers, also when they have been told to end
   for (const auto& slot : core_.slots()) check_memory_of(*slot);
   feed_workers();
   if (has_workers()) check_memory_soon();

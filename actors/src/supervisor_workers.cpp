@@ -53,13 +53,13 @@ void Supervisor::start_worker(WorkerSlot& slot) {
 void Supervisor::on_started(WorkerSlot& slot, PoolCore::Launched launched) {
   slot.starting = false;
   adopt_worker(slot, std::move(launched));
+  check_memory_soon();
   if (terminated_) {
     send_signal(*slot.child, SIGKILL);
   } else if (stopping_) {
     tell_to_stop(slot);  // it was on its way when the others were
   } else {
     if (slot.number >= core_.num_workers()) retire(slot);
-    check_memory_soon();
     take_back_from_held_up();
     feed_workers();
   }

@@ -201,6 +201,15 @@ TEST(PoolWorkers, CannotTakeMoreThanTheHardMemoryLimitInTheirInitializer) {
   pool.terminate();
 }
 
+// Its end is near, but the machine's memory may be nearer.
+TEST(PoolWorkers, CannotTakeMoreThanTheHardMemoryLimitInAClosedPool) {
+  Pool pool{PoolOptions{.workers = 2,
+                        .initializer = {[](std::size_t bytes) { use_memory_and_stay(bytes); }, 200 * mib},
+                        .memory_hard_limit = 100 * mib}};
+  pool.close();
+  EXPECT_TRUE(pool.join(20s));
+}
+
 TEST(PoolWorkers, AboveTheHardMemoryLimitAreKilledAndTheirTaskSaysSo) {
   Pool pool{PoolOptions{.workers = 2, .memory_hard_limit = 100 * mib}};
   try {
