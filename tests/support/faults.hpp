@@ -5,10 +5,18 @@
 #include <troupe/codec.hpp>
 #include <troupe/error.hpp>
 
+#include "forked.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include <array>
 #include <csignal>
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
+#include <optional>
+#include <poll.h>
 #include <span>
 #include <string>
 #include <sys/mman.h>
@@ -27,12 +35,21 @@ enum class Fault {
   segfault,
   sigkill,
   sigterm,
+  memory_limit,  // has more than the pool allows, and takes more until it is killed
   sigstop_sigcont,
   sigstop_sigkill,
 };
 inline constexpr std::array fault_names{
-    "exception", "alien_exception", "larger_than_any_message", "exit_0",         "exit_3", "abort", "segfault",
-    "sigkill",   "sigterm",         "sigstop_sigcont",         "sigstop_sigkill"};
+    "exception", "alien_exception", "larger_than_any_message", "exit_0",          "exit_3",        "abort",
+    "segfault",  "sigkill",         "sigterm",                 "memory_limit",    "sigstop_sigcont", "sigstop_sigkill"};
+
+/// What pools allow their workers where some are to exceed it: more than a worker has at first.
+inline constexpr std::uint64_t memory_hard_limit = std::uint64_t{sanitized ? 80 : 40} << 20U;
+
+/// For the options of a pool whose workers are to commit `fault`.
+inline std::optional<std::uint64_t> hard_limit_for(Fault fault) {
+  return fault == Fault::memory_limit ? std::optional{memory_hard_limit} : std::nullopt;
+}
 
 /// For codecs that commit larger_than_any_message: refused before anything is read.
 inline void encode_too_large(wire::Value::Builder out) {
@@ -45,6 +62,15 @@ inline bool is_thrown(Fault fault) { return fault <= Fault::larger_than_any_mess
 inline bool is_stop(Fault fault) { return fault >= Fault::sigstop_sigcont; }
 
 struct Alien {};
+
+/// Takes the limit at once, and then little by little, so that the machine has enough for many who do this.
+/// May be called in handlers of signals.
+[[noreturn]] inline void fill_memory() {
+  const auto take = [](std::size_t bytes) {
+    ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  };
+  for (take(memory_hard_limit);; take(std::size_t{64} << 10U)) ::poll(nullptr, 0, 1);
+}
 
 /// A stopped process goes on from here when somebody lets it. `larger_than_any_message` is up to a codec.
 inline void commit(Fault fault) {
@@ -63,6 +89,7 @@ inline void commit(Fault fault) {
     }
     case Fault::sigkill: ::raise(SIGKILL); break;
     case Fault::sigterm: ::raise(SIGTERM); break;
+    case Fault::memory_limit: fill_memory();
     case Fault::sigstop_sigcont:
     case Fault::sigstop_sigkill: ::raise(SIGSTOP); break;
   }
@@ -77,6 +104,16 @@ inline int exitcode_of(Fault fault) {
     case Fault::sigterm: return -SIGTERM;
     default: return -SIGKILL;
   }
+}
+
+/// It is the one that was ordered.
+inline void expect_death_by(Fault fault, const WorkerDied& death) {
+  EXPECT_EQ(death.exitcode(), exitcode_of(fault));
+  const std::string limit = "MiB in use, the limit is " + std::to_string(memory_hard_limit >> 20U) + " MiB";
+  if (fault == Fault::memory_limit)
+    EXPECT_THAT(death.record().reason, testing::HasSubstr(limit));
+  else
+    EXPECT_EQ(death.record().reason, "");
 }
 
 /// The class of what `action` throws; "nothing".

@@ -1,30 +1,28 @@
 // Every phase of a task's way, struck by every kind of fault, in pools of several sizes: the guilty task fails with the
 // right error, which its error_callback hears once, all others give their results, once, the pool works on, and nothing
-// is left.
-//
-// The guilty task carries an Order. Where code of the user runs, the Order's codec or the callable commits the fault;
-// where none does (in a ring, idle), the worker has been told to commit it when a signal comes.
+// is left. How the guilty task commits its fault is in guilty_task.hpp.
 
-#include <troupe/codec.hpp>
 #include <troupe/error.hpp>
 #include <troupe/pool.hpp>
 #include <troupe/process.hpp>
 #include <troupe/pump.hpp>
 
+#include "resident_memory.hpp"
 #include "support/faults.hpp"
 #include "support/nursery.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
+#include "system/guilty_task.hpp"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <array>
-#include <atomic>
 #include <chrono>
 #include <csignal>
+#include <cstddef>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <ranges>
 #include <semaphore>
 #include <string>
@@ -39,28 +37,8 @@ using namespace std::chrono_literals;
 using namespace troupe::test;
 using troupe::AsyncResult;
 using troupe::Pool;
+using troupe::PoolOptions;
 using troupe::WorkerDied;
-
-enum class Phase {
-  arguments_encoded,
-  in_ring_unstarted,
-  arguments_decoded,
-  running,
-  result_encoded,
-  result_in_ring,
-  idle,
-  during_close,
-  during_terminate,
-};
-constexpr std::array phase_names{"arguments_encoded",
-                                 "in_ring_unstarted",
-                                 "arguments_decoded",
-                                 "running",
-                                 "result_encoded",
-                                 "result_in_ring",
-                                 "idle",
-                                 "during_close",
-                                 "during_terminate"};
 
 using Cell = std::tuple<Phase, Fault, int>;
 
@@ -87,104 +65,6 @@ std::vector<Cell> possible_cells() {
           cells.push_back(cell);
   return cells;
 }
-
-// --- What all processes share, made before main and its nursery ---
-
-constexpr int num_around = 20;  // good tasks before the guilty one, and as many behind it
-
-struct Board {
-  std::atomic<pid_t> guilty;                          // the process that commits the fault, or is about to
-  std::array<std::atomic<int>, 2 * num_around> runs;  // of the good tasks
-};
-Board& board = make_shared_memory<Board>();
-const bool without_core_files = forbid_core_files();
-
-// --- The guilty task ---
-
-void strike_here(Fault fault) {
-  board.guilty = ::getpid();
-  commit(fault);
-}
-
-Fault ordered_fault{};  // in a worker: what to do when the signal comes
-
-void obey_at(int signal_number, Fault fault) {
-  ordered_fault = fault;
-  std::signal(signal_number, [](int) {
-    if (!is_thrown(ordered_fault)) strike_here(ordered_fault);
-  });
-}
-
-struct Order {
-  Phase phase{};
-  Fault fault{};
-};
-
-struct Reply {
-  Order order;
-};
-
-/// The callable of guilty tasks.
-Reply obey(Order order) {
-  const int signal_number = order.phase == Phase::during_terminate ? SIGTERM : SIGUSR1;
-  sigset_t only;
-  sigset_t before;
-  sigemptyset(&only);
-  sigaddset(&only, signal_number);
-  switch (order.phase) {
-    case Phase::running: strike_here(order.fault); break;
-    case Phase::result_in_ring:
-    case Phase::idle:
-      obey_at(signal_number, order.fault);
-      board.guilty = ::getpid();
-      break;
-    case Phase::in_ring_unstarted:
-    case Phase::during_close:
-    case Phase::during_terminate:
-      ::sigprocmask(SIG_BLOCK, &only, &before);
-      obey_at(signal_number, order.fault);
-      board.guilty = ::getpid();
-      ::sigsuspend(&before);
-      ::sigprocmask(SIG_SETMASK, &before, nullptr);
-      if (is_thrown(order.fault)) strike_here(order.fault);
-      break;
-    default: break;
-  }
-  return {order};
-}
-
-}  // namespace
-
-template <>
-struct troupe::Codec<Order> {
-  static void encode(const Order& order, wire::Value::Builder out) {
-    if (order.phase == Phase::arguments_encoded) {
-      strike_here(order.fault);
-      if (order.fault == Fault::larger_than_any_message) return encode_too_large(out);
-    }
-    troupe::encode(std::pair{static_cast<int>(order.phase), static_cast<int>(order.fault)}, out);
-  }
-  static Order decode(wire::Value::Reader in) {
-    const auto [phase, fault] = troupe::decode<std::pair<int, int>>(in);
-    const Order order{static_cast<Phase>(phase), static_cast<Fault>(fault)};
-    if (order.phase == Phase::arguments_decoded) strike_here(order.fault);
-    return order;
-  }
-};
-
-template <>
-struct troupe::Codec<Reply> {
-  static void encode(const Reply& reply, wire::Value::Builder out) {
-    if (reply.order.phase == Phase::result_encoded) {
-      strike_here(reply.order.fault);
-      if (reply.order.fault == Fault::larger_than_any_message) return encode_too_large(out);
-    }
-    troupe::encode(static_cast<int>(reply.order.fault), out);
-  }
-  static Reply decode(wire::Value::Reader in) { return {{{}, static_cast<Fault>(troupe::decode<int>(in))}}; }
-};
-
-namespace {
 
 // --- The test's side ---
 
@@ -224,7 +104,7 @@ std::string outcome_of(Action action, Fault fault) {
     try {
       action();
     } catch (const WorkerDied& error) {
-      EXPECT_EQ(error.exitcode(), exitcode_of(fault));
+      expect_death_by(fault, error);
       EXPECT_EQ(error.pid(), board.guilty);
       EXPECT_EQ(error.attempts(), 1U);
       throw;
@@ -260,6 +140,13 @@ bool has_struck() {
   return guilty_is_there() && comes_true(shows, patience);
 }
 
+/// Waits until the fault would strike if anybody could see it: the guilty process is stopped, gone or too large.
+bool is_about_to_strike(Fault fault) {
+  if (fault != Fault::memory_limit) return has_struck();
+  const auto is_large = [] { return troupe::detail::resident_bytes(board.guilty) > memory_hard_limit; };
+  return guilty_is_there() && comes_true(is_large, patience);
+}
+
 /// Keeps this process's pump from doing anything: no result is taken from a ring and no death seen, unless by a wait.
 class HeldPump {
  public:
@@ -288,7 +175,8 @@ class PoolFaultMatrix : public testing::TestWithParam<Cell> {
     board.guilty = 0;
     for (auto& runs : board.runs) runs = 0;
     ASSERT_TRUE(num_descriptors_become(num_descriptors_));
-    pool_ = std::make_unique<Pool>(std::get<2>(GetParam()));
+    const auto [phase, fault, workers] = GetParam();
+    pool_ = std::make_unique<Pool>(PoolOptions{.workers = workers, .memory_hard_limit = hard_limit_for(fault)});
     pids_ = pool_->worker_pids();
   }
 
@@ -350,18 +238,22 @@ void PoolFaultMatrix::strike(Phase phase, Fault fault) {
       ASSERT_TRUE(guilty_is_there());
       submit_behind();
       signal_guilty();
-      ASSERT_TRUE(has_struck());
+      ASSERT_TRUE(is_about_to_strike(fault));
       return;
     }
     case Phase::result_in_ring: {
-      const HeldPump nobody_reads_the_ring;
+      std::optional<HeldPump> nobody_reads_the_ring{std::in_place};
       do {  // until one's answer has not come so fast that its own submission took it along
         board.guilty = 0;
         submit_guilty();
         ASSERT_TRUE(guilty_is_there() && wait_for_state(board.guilty, 'S'));  // it sleeps when it has answered
       } while (guilty_.back().ready());
       signal_guilty();
-      ASSERT_TRUE(has_struck());
+      ASSERT_TRUE(is_about_to_strike(fault));
+      if (fault == Fault::memory_limit) {  // would end with any task that it had begun
+        nobody_reads_the_ring.reset();
+        ASSERT_TRUE(has_struck());
+      }
       return submit_behind();
     }
     case Phase::idle:

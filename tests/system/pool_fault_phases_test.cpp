@@ -1,6 +1,6 @@
 // The phases of a pool's life that are no phase of a task's way, struck by every kind of fault in pools of several
-// sizes: its initializer, its callbacks, a change of its size, a worker with too much memory. What is not guilty is not
-// affected and runs once, who is told of the error is told once, and nothing is left.
+// sizes: its initializer, its callbacks, a change of its size. What is not guilty is not affected and runs once, who is told of
+// the error is told once, and nothing is left.
 
 #include <troupe/codec.hpp>
 #include <troupe/error.hpp>
@@ -20,7 +20,6 @@
 #include <chrono>
 #include <csignal>
 #include <cstddef>
-#include <cstdint>
 #include <exception>
 #include <memory>
 #include <new>
@@ -170,6 +169,11 @@ class PoolFaultPhases : public OnePool, public testing::WithParamInterface<std::
   static int workers() { return std::get<1>(GetParam()); }
   static std::size_t num_workers() { return static_cast<std::size_t>(workers()); }
 
+  Pool& make_pool(PoolOptions options = {}) {
+    options.workers = workers();
+    options.memory_hard_limit = hard_limit_for(fault());
+    return OnePool::make_pool(std::move(options));
+  }
   void submit_guilty(Pool& pool) {
     guilty_.push_back(pool.error_callback([this](const std::exception_ptr& error) {
                             calls_.push_back(outcome_of([&] { std::rethrow_exception(error); }));
@@ -192,7 +196,7 @@ class PoolFaultPhases : public OnePool, public testing::WithParamInterface<std::
       try {
         action();
       } catch (const troupe::WorkerDied& death) {
-        EXPECT_EQ(death.exitcode(), exitcode_of(fault()));
+        expect_death_by(fault(), death);
         throw;
       }
     });
@@ -207,7 +211,7 @@ class PoolFaultPhases : public OnePool, public testing::WithParamInterface<std::
 // Workers that were held up in it work when they go on.
 TEST_P(PoolFaultPhases, InTheInitializer) {
   if (fault() == Fault::larger_than_any_message) GTEST_SKIP() << "an initializer returns nothing";
-  Pool& pool = make_pool({.workers = workers(), .initializer = {strike, fault()}});
+  Pool& pool = make_pool({.initializer = {strike, fault()}});
   submit_siblings();
   if (fault() == Fault::sigstop_sigcont) {
     expect_siblings();
@@ -221,7 +225,7 @@ TEST_P(PoolFaultPhases, InTheInitializer) {
 
 // A worker's fault while a callback runs, and the callback's own error, stay where they are.
 TEST_P(PoolFaultPhases, WhileACallbackRuns) {
-  Pool& pool = make_pool({.workers = workers()});
+  Pool& pool = make_pool();
   submit_siblings();
   std::binary_semaphore running{0}, may_end{0};
   const auto called_back = pool.callback([&](int) {
@@ -244,7 +248,7 @@ TEST_P(PoolFaultPhases, WhileACallbackRuns) {
 }
 
 TEST_P(PoolFaultPhases, WhileThePoolGrowsAndShrinks) {
-  Pool& pool = make_pool({.workers = workers()});
+  Pool& pool = make_pool();
   for (const int size : {workers() + 3, workers(), workers() + 1}) {
     submit_siblings();
     submit_guilty(pool);
@@ -258,7 +262,7 @@ TEST_P(PoolFaultPhases, WhileThePoolGrowsAndShrinks) {
 }
 
 TEST_P(PoolFaultPhases, WhileWorkersAreReplacedAllTheTime) {
-  Pool& pool = make_pool({.workers = workers(), .maxtasksperchild = 2});
+  Pool& pool = make_pool({.maxtasksperchild = 2});
   submit_siblings();
   submit_guilty(pool);
   submit_siblings();
@@ -273,34 +277,5 @@ std::string cell_name(const testing::TestParamInfo<std::tuple<Fault, int>>& cell
 }
 INSTANTIATE_TEST_SUITE_P(Faults, PoolFaultPhases,
                          testing::Combine(testing::ValuesIn(all_faults()), testing::Values(1, 2, 5, 13)), cell_name);
-
-class PoolMemoryFault : public OnePool, public testing::WithParamInterface<int> {};
-
-int fill_memory(int) {
-  static std::vector<char> all;
-  for (;;) {
-    all.resize(all.size() + (8U << 20U), 1);
-    std::this_thread::sleep_for(2ms);
-  }
-}
-
-TEST_P(PoolMemoryFault, CostsTheGuiltyTaskOnly) {
-  Pool& pool = make_pool({.workers = GetParam(), .memory_hard_limit = std::uint64_t{80} << 20U});
-  submit_siblings();
-  std::vector<std::string> calls;
-  const auto guilty = pool.error_callback([&](const std::exception_ptr& error) {
-                            calls.push_back(thrown_by([&] { std::rethrow_exception(error); }));
-                          })
-                          .apply_async(fill_memory, 0);
-  submit_siblings();
-  EXPECT_THROW(guilty.get(20s), troupe::WorkerDied);
-  expect_siblings();
-  expect_works(pool, static_cast<std::size_t>(GetParam()));
-  pool.close();
-  EXPECT_TRUE(pool.join(20s));
-  EXPECT_EQ(calls, std::vector<std::string>{"WorkerDied"});
-}
-
-INSTANTIATE_TEST_SUITE_P(Workers, PoolMemoryFault, testing::Values(1, 2, 5, 13));
 
 }  // namespace
