@@ -1,11 +1,15 @@
 #include "proc_figures.hpp"
 
+#include "figure.hpp"
+
 #include <charconv>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <unistd.h>
 
 namespace bench {
@@ -63,6 +67,22 @@ std::uint64_t cpu_nanoseconds(const std::vector<pid_t>& pids) {
     }
   }
   return total;
+}
+
+double idle_cpu_percent(std::size_t num_children) {
+  constexpr std::chrono::seconds idle{3};
+  std::this_thread::sleep_for(std::chrono::milliseconds{500});
+  // This process is read last before and first afterwards, so that the reading itself does not count.
+  std::vector<pid_t> others = process_tree();
+  const std::vector<pid_t> self{others.back()};
+  others.pop_back();
+  expect(others.size() >= num_children, "fewer processes than there should be");
+  std::uint64_t before = cpu_nanoseconds(others);
+  before += cpu_nanoseconds(self);
+  std::this_thread::sleep_for(idle);
+  std::uint64_t after = cpu_nanoseconds(self);
+  after += cpu_nanoseconds(others);
+  return static_cast<double>(after - before) / std::chrono::duration<double, std::nano>(idle).count() * 100;
 }
 
 std::uint64_t private_bytes(pid_t pid) {

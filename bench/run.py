@@ -111,6 +111,7 @@ ROWS = [
     Row("lock_uncontended", "ns", value=25),
     Row("lock_contended", "pairs/s", higher=True, peer_factor=5),
     Row("semaphore_uncontended", "ns", peer_factor=2),
+    Row("semaphore_wake", "us", limit="futex_round_trip", limit_factor=1.3),
     Row("event_wake", "us", limit="futex_round_trip", limit_factor=1.3),
     Row("barrier_2", "us", peer_factor=2),
     Row("queue_rtt", "us", value=2.0, limit="spin_round_trip"),
@@ -118,6 +119,7 @@ ROWS = [
     Row("queue_throughput_4x4", "items/s", value=1e6, higher=True),
     Row("queue_1mib", "GB/s", value=4, higher=True, limit="memcpy"),
     Row("pool_idle_cpu", "% of a core", value=0.1),
+    Row("reader_idle_cpu", "% of a core", value=0.1),
     Row("worker_private_memory", "MiB", value=8),
     Row("queued_task_memory", "B/task", value=300),
 ]

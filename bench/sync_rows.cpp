@@ -73,6 +73,28 @@ double lock_contended() {
   return 2 * count / (std::max(contest.end[0], contest.end[1]) - std::min(contest.begin[0], contest.begin[1]));
 }
 
+double semaphore_wake() {
+  constexpr int count = 2'000;
+  const troupe::Semaphore ping{0};
+  const troupe::Semaphore pong{0};
+  troupe::Process other{[](const troupe::Semaphore& in, const troupe::Semaphore& out, std::size_t rounds) {
+                          for (std::size_t i = 0; i < rounds; ++i) {
+                            in.acquire();
+                            out.release();
+                          }
+                        },
+                        ping, pong, count * (num_batches + 1)};
+  other.start();
+  const double seconds = median_seconds(num_batches, [&] {
+    for (int i = 0; i < count; ++i) {
+      ping.release();
+      pong.acquire();
+    }
+  });
+  other.join();
+  return seconds / count * 1e6;
+}
+
 double event_wake() {
   constexpr int count = 2'000;
   const troupe::Event ping;

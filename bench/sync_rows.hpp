@@ -10,7 +10,8 @@ double lock_uncontended();
 double semaphore_uncontended();
 /// How often a second two processes together get a lock that both want all the time.
 double lock_contended();
-/// Microseconds from one process to the other and back, each waiting for an event of its own.
+/// Microseconds from one process to the other and back, each waiting for a semaphore or an event of its own.
+double semaphore_wake();
 double event_wake();
 /// Microseconds for two processes to meet.
 double barrier_2();

@@ -3,9 +3,12 @@
 
 #include <troupe/context.hpp>
 #include <troupe/error.hpp>
+#include <troupe/event.hpp>
+#include <troupe/lock.hpp>
 #include <troupe/pipe.hpp>
 #include <troupe/pool.hpp>
 #include <troupe/process.hpp>
+#include <troupe/queue.hpp>
 #include <troupe/runtime.hpp>
 #include <troupe/shared_array.hpp>
 #include <troupe/thread_pool.hpp>
@@ -266,21 +269,31 @@ double process_start_join_spawn() {
 }
 
 double pool_idle_cpu() {
-  constexpr std::chrono::seconds idle{3};
   ScopedPool pool{8};
   async_batch(pool, 10'000);
-  std::this_thread::sleep_for(milliseconds{500});
-  // This process is read last before and first afterwards, so that the reading itself does not count.
-  std::vector<pid_t> others = bench::process_tree();
-  const std::vector<pid_t> self{others.back()};
-  others.pop_back();
-  expect(others.size() >= 8, "fewer processes than workers");
-  std::uint64_t before = bench::cpu_nanoseconds(others);
-  before += bench::cpu_nanoseconds(self);
-  std::this_thread::sleep_for(idle);
-  std::uint64_t after = bench::cpu_nanoseconds(self);
-  after += bench::cpu_nanoseconds(others);
-  return static_cast<double>(after - before) / std::chrono::duration<double, std::nano>(idle).count() * 100;
+  return bench::idle_cpu_percent(8);
+}
+
+/// Processes that wait for a message, an item, a lock and an event.
+double reader_idle_cpu() {
+  auto [mine, theirs] = troupe::Pipe();
+  const troupe::Queue<int> queue;
+  const troupe::Lock lock;
+  const troupe::Event event;
+  lock.acquire();
+  std::vector<troupe::Process> readers;
+  readers.emplace_back(echo_ints, std::move(theirs));
+  readers.emplace_back([](const troupe::Queue<int>& items) { expect(items.get() == -1, "the item"); }, queue);
+  readers.emplace_back([](const troupe::Lock& wanted) { wanted.acquire(); }, lock);
+  readers.emplace_back([](const troupe::Event& awaited) { awaited.wait(); }, event);
+  for (auto& reader : readers) reader.start();
+  const double percent = bench::idle_cpu_percent(readers.size());
+  mine.send(-1);
+  queue.put(-1);
+  lock.release();
+  event.set();
+  for (const auto& reader : readers) reader.join();
+  return percent;
 }
 
 double worker_private_memory() {
@@ -330,6 +343,7 @@ constexpr bench::Row rows[] = {
     {"lock_uncontended", "ns", bench::lock_uncontended},
     {"lock_contended", "pairs/s", bench::lock_contended},
     {"semaphore_uncontended", "ns", bench::semaphore_uncontended},
+    {"semaphore_wake", "us", bench::semaphore_wake},
     {"event_wake", "us", bench::event_wake},
     {"barrier_2", "us", bench::barrier_2},
     {"queue_rtt", "us", bench::queue_rtt},
@@ -337,6 +351,7 @@ constexpr bench::Row rows[] = {
     {"queue_throughput_4x4", "items/s", bench::queue_throughput_4x4},
     {"queue_1mib", "GB/s", bench::queue_1mib},
     {"pool_idle_cpu", "% of a core", pool_idle_cpu},
+    {"reader_idle_cpu", "% of a core", reader_idle_cpu},
     {"worker_private_memory", "MiB", worker_private_memory},
     {"queued_task_memory", "B/task", queued_task_memory},
 };

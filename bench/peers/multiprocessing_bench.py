@@ -226,6 +226,26 @@ def answer_events(ping, pong, count):
         pong.set()
 
 
+def answer_permits(ping, pong, count):
+    for _ in range(count):
+        ping.acquire()
+        pong.release()
+
+
+def semaphore_wake():
+    ping, pong, count = mp.Semaphore(0), mp.Semaphore(0), 500
+    process = mp.Process(target=answer_permits, args=(ping, pong, 6 * count))
+    process.start()
+
+    def batch():
+        for _ in range(count):
+            ping.release()
+            pong.acquire()
+    result = 1e6 / rate(count, batch)
+    process.join()
+    return result, "us"
+
+
 def event_wake():
     ping, pong, count = mp.Event(), mp.Event(), 500
     process = mp.Process(target=answer_events, args=(ping, pong, 6 * count))
@@ -345,16 +365,36 @@ def cpu_nanoseconds(pids):
     return total
 
 
+def idle_cpu_percent():
+    time.sleep(0.5)
+    children = [child.pid for child in mp.active_children()]
+    idle_seconds = 3
+    before = cpu_nanoseconds(children) + cpu_nanoseconds([os.getpid()])
+    time.sleep(idle_seconds)
+    used = cpu_nanoseconds([os.getpid()]) + cpu_nanoseconds(children) - before
+    return used / (idle_seconds * 1e9) * 100
+
+
 def pool_idle_cpu():
     with mp.Pool(8) as pool:
         pool.map(square, range(10000))
-        time.sleep(0.5)
-        workers = [child.pid for child in mp.active_children()]
-        idle_seconds = 3
-        before = cpu_nanoseconds(workers) + cpu_nanoseconds([os.getpid()])
-        time.sleep(idle_seconds)
-        used = cpu_nanoseconds([os.getpid()]) + cpu_nanoseconds(workers) - before
-        return used / (idle_seconds * 1e9) * 100, "% of a core"
+        return idle_cpu_percent(), "% of a core"
+
+
+def reader_idle_cpu():
+    (mine, theirs), queue, lock, event = mp.Pipe(), mp.Queue(), mp.Lock(), mp.Event()
+    lock.acquire()
+    readers = [mp.Process(target=target) for target in (theirs.recv, queue.get, lock.acquire, event.wait)]
+    for reader in readers:
+        reader.start()
+    percent = idle_cpu_percent()
+    mine.send(None)
+    queue.put(None)
+    lock.release()
+    event.set()
+    for reader in readers:
+        reader.join()
+    return percent, "% of a core"
 
 
 def worker_private_memory():
@@ -389,7 +429,7 @@ def main():
     row = sys.argv[1]
     measure = globals().get(row)
     if not (row.startswith(("pool_", "pipe_", "thread_", "process_", "worker_", "queued_", "lock_", "semaphore_",
-                            "event_", "barrier_", "queue_", "shared_")) and callable(measure)):
+                            "event_", "barrier_", "queue_", "shared_", "reader_")) and callable(measure)):
         print("{}")
         return
     value, unit = measure()
