@@ -39,9 +39,10 @@ enum class Fault {
   sigstop_sigcont,
   sigstop_sigkill,
 };
-inline constexpr std::array fault_names{
-    "exception", "alien_exception", "larger_than_any_message", "exit_0",          "exit_3",        "abort",
-    "segfault",  "sigkill",         "sigterm",                 "memory_limit",    "sigstop_sigcont", "sigstop_sigkill"};
+inline constexpr std::array fault_names{"exception",    "alien_exception", "larger_than_any_message",
+                                        "exit_0",       "exit_3",          "abort",
+                                        "segfault",     "sigkill",         "sigterm",
+                                        "memory_limit", "sigstop_sigcont", "sigstop_sigkill"};
 
 /// What pools allow their workers where some are to exceed it: more than a worker has at first.
 inline constexpr std::uint64_t memory_hard_limit = std::uint64_t{sanitized ? 80 : 40} << 20U;

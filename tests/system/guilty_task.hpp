@@ -1,8 +1,8 @@
 #pragma once
 
-// The task that commits a fault, in the phase of its way that it is ordered to. Where code of the user runs, the codec of
-// its Order or the callable commits it; where none does (in a ring, idle), the worker has been told to commit it when a
-// signal comes.
+// The task that commits a fault, in the phase of its way that it is ordered to. Where code of the user runs, the codec
+// of its Order or the callable commits it; where none does (in a ring, idle), the worker has been told to commit it
+// when a signal comes.
 
 #include <troupe/codec.hpp>
 
@@ -33,9 +33,15 @@ enum class Phase {
   during_close,
   during_terminate,
 };
-inline constexpr std::array phase_names{
-    "arguments_encoded", "in_ring_unstarted", "arguments_decoded", "running",         "result_encoded",
-    "result_in_ring",    "idle",              "during_close",      "during_terminate"};
+inline constexpr std::array phase_names{"arguments_encoded",
+                                        "in_ring_unstarted",
+                                        "arguments_decoded",
+                                        "running",
+                                        "result_encoded",
+                                        "result_in_ring",
+                                        "idle",
+                                        "during_close",
+                                        "during_terminate"};
 
 // --- What all processes share, made before main and its nursery ---
 
@@ -152,6 +158,7 @@ struct troupe::Codec<troupe::test::Reply> {
     }
     troupe::encode(static_cast<int>(reply.order.fault), out);
   }
-  static test::Reply decode(wire::Value::Reader in) { return {{{}, static_cast<test::Fault>(troupe::decode<int>(in))}}; }
+  static test::Reply decode(wire::Value::Reader in) {
+    return {{{}, static_cast<test::Fault>(troupe::decode<int>(in))}};
+  }
 };
-

@@ -1,6 +1,6 @@
 // The phases of a pool's life that are no phase of a task's way, struck by every kind of fault in pools of several
-// sizes: its initializer, its callbacks, a change of its size. What is not guilty is not affected and runs once, who is told of
-// the error is told once, and nothing is left.
+// sizes: its initializer, its callbacks, a change of its size. What is not guilty is not affected and runs once, who is
+// told of the error is told once, and nothing is left.
 
 #include <troupe/codec.hpp>
 #include <troupe/error.hpp>
