@@ -73,7 +73,8 @@ inline void obey_at(int signal_number, Fault fault) {
 /// A thread that a task leaves behind, and that begins to fill the memory when the signal comes.
 inline void leave_filler(int signal_number) {
   static sem_t signalled;
-  ::sem_init(&signalled, 0, 0);
+  static const int once = ::sem_init(&signalled, 0, 0);  // several such tasks may come to one worker
+  static_cast<void>(once);
   std::thread([] {
     while (::sem_wait(&signalled) != 0) {
     }
