@@ -146,11 +146,13 @@ void read_as_result(const Message& message) {
     troupe::decode_chunk_result(in, items);
   });
   decode_as(message, [](MessageReader& in) {
-    const auto result = in.root<troupe::wire::Result>();
-    if (!result.isFailure()) return;
-    const auto error = troupe::guard_reading([&] { return troupe::decode_exception(result.getFailure()); });
-    if (error == nullptr) std::abort();
-    static_cast<void>(troupe::describe_exception(error));
+    troupe::guard_reading([&] {
+      const auto result = in.root<troupe::wire::Result>();
+      if (!result.isFailure()) return;
+      const auto error = troupe::decode_exception(result.getFailure());
+      if (error == nullptr) std::abort();
+      static_cast<void>(troupe::describe_exception(error));
+    });
   });
 }
 
