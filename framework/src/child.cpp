@@ -1,12 +1,10 @@
 #include <troupe/child.hpp>
 #include <troupe/error.hpp>
-#include <troupe/wire/control.capnp.h>
 
 #include "child_state.hpp"
+#include "control_wire.hpp"
 #include "descriptors.hpp"
 #include "slab_registry.hpp"
-
-#include <capnp/serialize.h>
 
 #include <algorithm>
 #include <array>
@@ -56,12 +54,7 @@ std::optional<ChildEnd> Child::State::poll_status() {
     detail::recover_mapped_slabs(pid);  // there is no nursery to do it
     return ChildEnd{.exitcode = -SIGKILL};
   }
-  capnp::FlatArrayMessageReader reader{
-      kj::arrayPtr(reinterpret_cast<const capnp::word*>(bytes.data()), static_cast<std::size_t>(size) / 8)};
-  const auto report = reader.getRoot<wire::ExitReport>();
-  return ChildEnd{.exitcode = report.getExitcode(),
-                  .dumped_core = report.getDumpedCore(),
-                  .peak_resident_bytes = report.getPeakResident()};
+  return read_exit_report({bytes.data(), static_cast<std::size_t>(size)});
 }
 
 std::optional<ChildEnd> Child::State::poll_own_child() {

@@ -6,6 +6,7 @@
 #include <troupe/launch.hpp>
 #include <troupe/log.hpp>
 
+#include "control_wire.hpp"
 #include "descriptors.hpp"
 #include "nursery.hpp"
 #include "self.hpp"
@@ -24,19 +25,6 @@
 namespace troupe {
 
 namespace {
-
-Identity identity_of(wire::Launch::Reader launch) {
-  const auto key = launch.getAuthkey();
-  const auto* bytes = reinterpret_cast<const std::byte*>(key.begin());
-  return {.name = launch.getName().cStr(),
-          .path = launch.getIdentity().cStr(),
-          .daemon = launch.getDaemon(),
-          .authkey = {bytes, bytes + key.size()},
-          .parent_name = launch.getParentName().cStr(),
-          .parent_pid = launch.getParentPid(),
-          .method = start_method_named(launch.getStartMethod().cStr()),
-          .executable = launch.getExecutable().cStr()};
-}
 
 void report_uncaught(const std::string& type, const char* text) noexcept {
   try {

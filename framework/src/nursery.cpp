@@ -6,6 +6,7 @@
 #include <troupe/error.hpp>
 #include <troupe/wire/control.capnp.h>
 
+#include "control_wire.hpp"
 #include "descriptors.hpp"
 #include "lifeline.hpp"
 #include "nursery_child.hpp"
@@ -126,9 +127,8 @@ class Nursery {
     if (error == EAGAIN) return;
     if (error != 0 || datagram.size == 0) return drop_connection(connection);  // its process has ended
     try {
-      const auto words = kj::arrayPtr(reinterpret_cast<const capnp::word*>(datagram.bytes), datagram.size / 8);
-      capnp::FlatArrayMessageReader reader{words};
-      answer(connection, reader.getRoot<wire::NurseryRequest>(), datagram);
+      RequestReader reader{datagram};
+      answer(connection, reader.request(), datagram);
     } catch (const std::exception& failure) {
       std::fprintf(stderr, "troupe: the nursery drops a connection: %s\n", failure.what());
       drop_connection(connection);

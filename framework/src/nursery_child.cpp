@@ -1,10 +1,10 @@
 #include "nursery_child.hpp"
 
+#include <troupe/error.hpp>
 #include <troupe/launch.hpp>
 
+#include "control_wire.hpp"
 #include "descriptors.hpp"
-
-#include <capnp/serialize.h>
 
 #include <algorithm>
 #include <array>
@@ -93,21 +93,20 @@ std::unique_ptr<ChildContext::Payload> read_payload(ChildPlan& plan) {
 
 // Takes over the environment of the process that started this one, if it is another than the nursery's.
 void take_environment(wire::Launch::Reader launch) {
-  const auto entries = launch.getEnvironment();
-  if (entries.size() == 0) return;
+  const auto entries = environment_of(launch);
+  if (entries.empty()) return;
   ::clearenv();
   // What putenv is given stays in use for as long as this process lives.
-  for (const auto entry : entries)
-    if (entry.size() > 0) ::putenv(::strdup(entry.cStr()));
+  for (const char* entry : entries)
+    if (*entry != '\0') ::putenv(::strdup(entry));
 }
 
 // Reads the request of a spare process. Errors: as Cap'n Proto has them. False: it does not fit its descriptors.
 bool read_handover(ChildPlan& plan, Datagram& datagram) {
   if (datagram.lost_descriptors) return false;
-  const auto words = kj::arrayPtr(reinterpret_cast<const capnp::word*>(datagram.bytes), datagram.size / 8);
-  capnp::FlatArrayMessageReader reader{words};
+  RequestReader reader{datagram};
   FileDescriptor status;  // belongs to the nursery; closed here
-  return plan.read(reader.getRoot<wire::NurseryRequest>().getStart(), datagram.descriptors, status);
+  return plan.read(reader.request().getStart(), datagram.descriptors, status);
 }
 
 }  // namespace
@@ -132,6 +131,7 @@ void become_spare(const OriginalState& original, pid_t nursery, int line, int do
 bool ChildPlan::read(wire::Start::Reader request, std::vector<FileDescriptor>& received, FileDescriptor& status) {
   constexpr std::size_t num_fixed = 3;
   const auto message = request.getLaunch();
+  if (message.size() % sizeof(capnp::word) != 0 || (message.size() > 0 && request.getSpawn())) return false;
   const std::size_t num_optional =
       (message.size() == 0 ? 1U : 0U) + (request.getHasOutput() ? 1U : 0U) + (request.getHasErrors() ? 1U : 0U);
   if (received.size() != num_fixed + num_optional + request.getDescriptors()) return false;
@@ -171,6 +171,9 @@ void become_child(ChildPlan plan) noexcept {
   std::unique_ptr<ChildContext::Payload> payload;
   try {
     payload = read_payload(plan);
+    if (payload->launch().getDescriptors() != plan.extras.size())
+      throw CodecError("it is given " + std::to_string(plan.extras.size()) + " descriptors for " +
+                       std::to_string(payload->launch().getDescriptors()));
     take_environment(payload->launch());
   } catch (const std::exception& error) {
     std::fprintf(stderr, "troupe: a new process cannot read what it is to be: %s\n", error.what());

@@ -3,6 +3,7 @@
 #include <troupe/error.hpp>
 #include <troupe/wire/control.capnp.h>
 
+#include "control_wire.hpp"
 #include "descriptors.hpp"
 #include "environment.hpp"
 #include "lifeline.hpp"
@@ -31,10 +32,6 @@ int send_request(int connection, capnp::MessageBuilder& request, std::span<const
   const auto bytes = words.asBytes();
   if (bytes.size() > max_datagram_bytes) return EMSGSIZE;
   return send_datagram(connection, std::as_bytes(std::span{bytes.begin(), bytes.size()}), descriptors);
-}
-
-kj::ArrayPtr<const capnp::word> words_of(const Datagram& datagram) {
-  return kj::arrayPtr(reinterpret_cast<const capnp::word*>(datagram.bytes), datagram.size / sizeof(capnp::word));
 }
 
 std::vector<int> numbers_of(const std::vector<FileDescriptor>& descriptors) {
@@ -122,20 +119,14 @@ void NurseryLink::tell(capnp::MessageBuilder& request, std::span<const int> desc
   reach([&] { return send_request(connection_.get(), request, descriptors); });
 }
 
-void NurseryLink::ask(capnp::MessageBuilder& request, std::span<const int> descriptors, Datagram& reply) {
+NurseryAnswer NurseryLink::ask(capnp::MessageBuilder& request, std::span<const int> descriptors, Datagram& reply) {
   reach([&] { return exchange(request, descriptors, reply); });
-  capnp::FlatArrayMessageReader reader{words_of(reply)};
-  const auto answer = reader.getRoot<wire::NurseryReply>();
-  if (!answer.isFailure()) return;
-  const auto failure = answer.getFailure();
-  throw OSError(failure.getErrno(), failure.getStep().cStr());
+  return read_reply({reply.bytes, reply.size});
 }
 
 NurseryLink::Started NurseryLink::start(capnp::MessageBuilder& request, std::span<const int> descriptors) {
   Datagram datagram;
-  ask(request, descriptors, datagram);
-  capnp::FlatArrayMessageReader reader{words_of(datagram)};
-  Started started{.pid = reader.getRoot<wire::NurseryReply>().getPid(), .pidfd = {}};
+  Started started{.pid = ask(request, descriptors, datagram).pid, .pidfd = {}};
   if (!datagram.descriptors.empty()) started.pidfd = std::move(datagram.descriptors.front());
   if (started.pid != 0 && !started.pidfd) {
     ::kill(started.pid, SIGKILL);
@@ -238,9 +229,7 @@ std::uint64_t NurseryLink::open_name(const std::string& name) {
   note.setName(name);
   note.setWhat(wire::NameNote::What::OPENING);
   Datagram reply;
-  ask(request, {}, reply);
-  capnp::FlatArrayMessageReader reader{words_of(reply)};
-  const std::uint64_t inode = reader.getRoot<wire::NurseryReply>().getInode();
+  const std::uint64_t inode = ask(request, {}, reply).inode;
   ++names_[{name, inode}].count;
   return inode;
 }

@@ -23,6 +23,7 @@ namespace troupe {
 
 class Lifeline;
 struct Datagram;
+struct NurseryAnswer;
 
 /// Thread: caller.
 class NurseryLink {
@@ -78,7 +79,7 @@ class NurseryLink {
   [[nodiscard]] int exchange(capnp::MessageBuilder& request, std::span<const int> descriptors, Datagram& reply) const;
   template <class Send>
   void reach(Send send);
-  void ask(capnp::MessageBuilder& request, std::span<const int> descriptors, Datagram& reply);
+  NurseryAnswer ask(capnp::MessageBuilder& request, std::span<const int> descriptors, Datagram& reply);
   void tell(capnp::MessageBuilder& request, std::span<const int> descriptors);
   void send_hold(Ticket ticket, std::span<const int> descriptors);
   void note_hold(Ticket ticket, std::span<const int> descriptors);
