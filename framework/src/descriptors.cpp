@@ -44,7 +44,7 @@ std::pair<FileDescriptor, FileDescriptor> make_socket_pair(const char* purpose) 
   return {std::move(first), std::move(second)};
 }
 
-int send_datagram(int socket, std::span<const std::byte> bytes, std::span<const int> descriptors) noexcept {
+int send_datagram(int socket, std::span<const std::byte> bytes, std::span<const int> descriptors, bool wait) noexcept {
   iovec part{.iov_base = const_cast<std::byte*>(bytes.data()), .iov_len = bytes.size()};
   alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(max_datagram_descriptors * sizeof(int))> control{};
   msghdr message{};
@@ -60,7 +60,7 @@ int send_datagram(int socket, std::span<const std::byte> bytes, std::span<const 
     header->cmsg_len = CMSG_LEN(descriptors.size_bytes());
     std::memcpy(CMSG_DATA(header), descriptors.data(), descriptors.size_bytes());
   }
-  while (::sendmsg(socket, &message, MSG_NOSIGNAL) < 0)
+  while (::sendmsg(socket, &message, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT)) < 0)
     if (errno != EINTR) return errno;
   return 0;
 }

@@ -28,9 +28,10 @@ inline constexpr std::size_t max_datagram_descriptors = 253;
 /// Longest datagram between a process and the nursery.
 inline constexpr std::size_t max_datagram_bytes = 8192;
 
-/// Sends one datagram with copies of `descriptors`. 0, or the errno. Never raises SIGPIPE.
-[[nodiscard]] int send_datagram(int socket, std::span<const std::byte> bytes,
-                                std::span<const int> descriptors) noexcept;
+/// Sends one datagram with copies of `descriptors`. Blocks while there is no room for it, unless `wait` is false. 0, or
+/// the errno. Never raises SIGPIPE.
+[[nodiscard]] int send_datagram(int socket, std::span<const std::byte> bytes, std::span<const int> descriptors,
+                                bool wait) noexcept;
 
 struct Datagram {
   alignas(8) std::byte bytes[max_datagram_bytes];

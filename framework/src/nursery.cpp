@@ -57,6 +57,7 @@ class Nursery {
     add_connection(std::move(connection));
     auto [mine, theirs] = make_socket_pair("making the door of the nursery");
     tell_senders(mine.get());
+    inside_door_ = mine.get();
     add_connection(std::move(mine));
     door_ = std::move(theirs);
   }
@@ -130,7 +131,7 @@ class Nursery {
       RequestReader reader{datagram};
       answer(connection, reader.request(), datagram);
     } catch (const std::exception& failure) {
-      std::fprintf(stderr, "troupe: the nursery drops a connection: %s\n", failure.what());
+      std::fprintf(stderr, "troupe: the nursery drops a request and its connection: %s\n", failure.what());
       drop_connection(connection);
     }
   }
@@ -144,12 +145,14 @@ class Nursery {
   }
 
   void drop_connection(int number) {
+    if (number == inside_door_) return;  // all processes need it, whoever sent what through it
     unwatch(number);
     connections_.erase(number);
     std::erase_if(unanswered_, [&](const Wanted& wanted) { return wanted.connection == number; });
   }
 
   void answer(int connection, wire::NurseryRequest::Reader request, Datagram& datagram) {
+    if (datagram.sender_pid == 0) throw CodecError("the system does not tell who sent a request");
     // A process that gave up its privileges must not get them back by having others started.
     if ((request.isStart() || request.isPreload()) && datagram.sender != ::getuid())
       return reply_failure(connection, EPERM, "its user is not the one who made the Runtime");
@@ -348,7 +351,7 @@ class Nursery {
     if (!spare_) return false;
     std::vector<int> numbers;
     for (const auto& descriptor : request.descriptors) numbers.push_back((descriptor ? descriptor : status).get());
-    if (send_datagram(spare_->line.get(), {request.bytes, request.size}, numbers) == 0) return true;
+    if (send_datagram(spare_->line.get(), {request.bytes, request.size}, numbers, false) == 0) return true;
     end_spare();
     return false;
   }
@@ -378,9 +381,10 @@ class Nursery {
     report.setDumpedCore(end.dumped_core);
     report.setPeakResident(end.peak_resident_bytes);
     const auto words = capnp::messageToFlatArray(message);
+    const auto bytes = words.asBytes();
     // Nobody reads it if the process that started this one has ended.
-    [[maybe_unused]] const auto written =
-        ::write(child->second.status.get(), words.begin(), words.size() * sizeof(capnp::word));
+    [[maybe_unused]] const int error =
+        send_datagram(child->second.status.get(), std::as_bytes(std::span{bytes.begin(), bytes.size()}), {}, false);
     unwatch(number);
     children_.erase(child);
   }
@@ -401,14 +405,14 @@ class Nursery {
     names_.remove_all();
   }
 
-  static void reply_started(int connection, pid_t pid, int pidfd) {
+  void reply_started(int connection, pid_t pid, int pidfd) {
     std::array<capnp::word, 64> scratch{};
     capnp::MallocMessageBuilder message{kj::arrayPtr(scratch.data(), scratch.size())};
     message.initRoot<wire::NurseryReply>().setPid(pid);
     reply(connection, message, pidfd < 0 ? std::span<const int>{} : std::span{&pidfd, 1});
   }
 
-  static void reply_failure(int connection, int error, const std::string& step) {
+  void reply_failure(int connection, int error, const std::string& step) {
     capnp::MallocMessageBuilder message;
     auto failure = message.initRoot<wire::NurseryReply>().initFailure();
     failure.setErrno(error);
@@ -416,12 +420,14 @@ class Nursery {
     reply(connection, message, {});
   }
 
-  // If the requester is gone, so is the need for an answer; its lifeline ends the process that it wanted.
-  static void reply(int connection, capnp::MessageBuilder& message, std::span<const int> descriptors) {
+  // If the requester is gone, so is the need for an answer; its lifeline ends the process that it wanted. One that asks
+  // and asks and does not read the answers is not waited for.
+  void reply(int connection, capnp::MessageBuilder& message, std::span<const int> descriptors) {
     const auto words = capnp::messageToFlatArray(message);
     const auto bytes = words.asBytes();
-    [[maybe_unused]] const int error =
-        send_datagram(connection, std::as_bytes(std::span{bytes.begin(), bytes.size()}), descriptors);
+    const int error =
+        send_datagram(connection, std::as_bytes(std::span{bytes.begin(), bytes.size()}), descriptors, false);
+    if (error == EAGAIN) drop_connection(connection);
   }
 
   OriginalState original_;
@@ -433,6 +439,7 @@ class Nursery {
   NurseryStore store_{max_loose_here()};
   NurseryNames names_;
   bool is_ending_ = false;
+  int inside_door_ = -1;  // the connection that door_ leads to
   std::vector<Wanted> unanswered_;
   ProcessWatch holders_{epoll_.get(), [this](pid_t ended) {
                           store_.holder_ended(ended);

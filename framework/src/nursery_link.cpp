@@ -31,7 +31,7 @@ int send_request(int connection, capnp::MessageBuilder& request, std::span<const
   const auto words = capnp::messageToFlatArray(request);
   const auto bytes = words.asBytes();
   if (bytes.size() > max_datagram_bytes) return EMSGSIZE;
-  return send_datagram(connection, std::as_bytes(std::span{bytes.begin(), bytes.size()}), descriptors);
+  return send_datagram(connection, std::as_bytes(std::span{bytes.begin(), bytes.size()}), descriptors, true);
 }
 
 std::vector<int> numbers_of(const std::vector<FileDescriptor>& descriptors) {

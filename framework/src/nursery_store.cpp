@@ -198,7 +198,7 @@ void NurseryStore::attach(Ticket carrier, Ticket ticket) {
 }
 
 void NurseryStore::deposit(Ticket ticket, std::optional<std::vector<FileDescriptor>> descriptors) {
-  if (entries_.contains(ticket)) return;
+  if (entries_.contains(ticket) || (descriptors && descriptors->empty())) return;
   const auto entry = add(ticket, std::move(descriptors));
   entry->second.is_deposit = true;
   loosen(entry);
