@@ -5,6 +5,7 @@
 #include "descriptors.hpp"
 
 #include <cerrno>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <utility>
 
@@ -27,6 +28,9 @@ void ProcessWatch::watch(pid_t pid) {
 void ProcessWatch::serve(int number) {
   const auto found = watched_.find(number);
   if (found == watched_.end()) return;
+  // What was closed and had this number before may be what the event is of.
+  pollfd end{.fd = number, .events = POLLIN, .revents = 0};
+  if (::poll(&end, 1, 0) <= 0) return;
   ::epoll_ctl(epoll_, EPOLL_CTL_DEL, number, nullptr);
   const Watched ended = std::move(watched_.extract(found).mapped());
   tell(ended.pid);

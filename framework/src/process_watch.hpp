@@ -22,7 +22,7 @@ class ProcessWatch {
 
   /// From now on this process is watched, if it was not; one that has ended is told of at once.
   void watch(pid_t pid);
-  /// What epoll said of this descriptor; nothing happens if it is none of these.
+  /// What epoll said of this descriptor; nothing happens if it is none of these, or its process has not ended.
   void serve(int number);
   /// Whether all processes are watched. If not, there were too many files open: call look_again now and then.
   bool is_complete() const noexcept { return unwatched_.empty(); }

@@ -1,14 +1,14 @@
 // What a process that has gone mad can send to the nursery: it costs that process, and nobody else notices.
 
-#include "nursery.hpp"
-
 #include <troupe/context.hpp>
 #include <troupe/error.hpp>
 #include <troupe/process.hpp>
 
 #include "control_wire.hpp"
 #include "descriptors.hpp"
+#include "nursery.hpp"
 #include "nursery_store.hpp"
+#include "process_watch.hpp"
 #include "support/nursery.hpp"
 #include "support/processes.hpp"
 
@@ -17,12 +17,15 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <fcntl.h>
 #include <functional>
 #include <span>
 #include <string>
-#include <sys/socket.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -192,6 +195,26 @@ TEST(NurseryHostile, ADepositOfNothingIsNotKept) {
   something.emplace_back(::dup(STDERR_FILENO));
   store.deposit(5, std::move(something));
   EXPECT_EQ(store.withdraw(5).size(), 1U);
+}
+
+// A number that was closed while epoll told of it may be that of a process now: what that holds must not be freed.
+TEST(NurseryHostile, AnEventOfWhatHadTheNumberBeforeEndsNobody) {
+  const FileDescriptor epoll{::epoll_create1(EPOLL_CLOEXEC)};
+  std::vector<pid_t> ended;
+  ProcessWatch watch{epoll.get(), [&](pid_t pid) { ended.push_back(pid); }};
+  const pid_t child = ::fork();
+  if (child == 0) {
+    for (;;) ::pause();
+  }
+  watch.watch(child);
+  for (int number = 0; number < 100; ++number) watch.serve(number);
+  EXPECT_EQ(ended, std::vector<pid_t>{});
+  ::kill(child, SIGKILL);
+  epoll_event event{};
+  ASSERT_EQ(::epoll_wait(epoll.get(), &event, 1, static_cast<int>(std::chrono::milliseconds(patience).count())), 1);
+  watch.serve(event.data.fd);
+  EXPECT_EQ(ended, std::vector<pid_t>{child});
+  ::waitpid(child, nullptr, 0);
 }
 
 }  // namespace
