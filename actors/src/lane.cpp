@@ -76,7 +76,8 @@ void LaneWriter::require_reader(Presence& presence) {
   const std::uint32_t closings = control_->reader_closings.load(std::memory_order_acquire);
   if (closings == closings_ && presence.is_recent()) return;
   const auto before = Presence::now();
-  if (socket_.is_alone()) throw OSError(EPIPE, "sending through a pipe that nobody can read any more");
+  if (presence.has_ended() || socket_.is_alone())
+    throw OSError(EPIPE, "sending through a pipe that nobody can read any more");
   closings_ = closings;
   presence.seen(before);
 }
@@ -181,6 +182,12 @@ std::uint64_t LaneReader::available(std::uint64_t head) const {
 }
 
 LaneReader::Arrival LaneReader::wait(Deadline deadline, Presence& presence) {
+  const Arrival arrival = look(deadline, presence);
+  if (arrival == Arrival::end) presence.ended();
+  return arrival;
+}
+
+LaneReader::Arrival LaneReader::look(Deadline deadline, Presence& presence) {
   if (has_data()) return Arrival::data;
   if (is_over(deadline)) {
     const bool alone = socket_.is_alone();

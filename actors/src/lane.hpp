@@ -49,6 +49,13 @@ class Presence {
   /// The other end did something after `when`.
   void seen(Ticks when) noexcept { seen_.store(when, std::memory_order_relaxed); }
   bool is_recent() const noexcept { return now() - seen_.load(std::memory_order_relaxed) < trusted; }
+  /// The other end will never do anything again. The kernel closes the files of a process one after the other: a writer
+  /// must not find the reader's still open when the end was seen in the other direction.
+  void ended() noexcept {
+    has_ended_.store(true, std::memory_order_relaxed);
+    seen(0);
+  }
+  bool has_ended() const noexcept { return has_ended_.load(std::memory_order_relaxed); }
 
  private:
 #if defined(__x86_64__)
@@ -57,6 +64,7 @@ class Presence {
   static constexpr Ticks trusted = 15'000;  // nanoseconds
 #endif
   std::atomic<Ticks> seen_{0};
+  std::atomic<bool> has_ended_{false};
 };
 
 /// Bytes of somebody else.
@@ -119,6 +127,7 @@ class LaneReader {
   const LaneSocket& socket() const noexcept { return socket_; }
 
  private:
+  Arrival look(Deadline deadline, Presence& presence);
   bool is_spoiled() const noexcept { return control_->spoiled.load(std::memory_order_relaxed) != 0; }
   std::uint64_t available(std::uint64_t head) const;
   Arrival sleep(Deadline deadline);

@@ -119,6 +119,7 @@ const bool without_processes = add_role("pools without processes", [](int argc, 
 
 TEST(PoolLimits, WithoutFreeProcessesAPoolIsAnErrorAndLeavesNothing) {
   if (::geteuid() != 0) GTEST_SKIP() << "this user may have other processes, which the limit would count";
+  if (sanitized) GTEST_SKIP() << "a sanitizer needs processes of its own";
   for (const char* const method : {"fork", "forkserver"}) {
     SCOPED_TRACE(method);
     Program program{"pools without processes", method};
