@@ -38,10 +38,11 @@ bool remove_unless_used(const FileDescriptor& file, const std::string& path) {
 
 }  // namespace
 
-NameShare::NameShare(const std::string& path) : file_(open_file(path)) {
-  if (!file_) throw OSError(errno, "opening " + path);
-  if (::flock(file_.get(), LOCK_SH | LOCK_NB) != 0)
-    throw OSError(errno == EWOULDBLOCK ? ENOENT : errno, "opening " + path);
+NameShare::NameShare(const std::string& path) noexcept : file_(open_file(path)) {
+  if (!file_ || ::flock(file_.get(), LOCK_SH | LOCK_NB) == 0) return;
+  const int error = errno == EWOULDBLOCK ? ENOENT : errno;
+  file_.reset();
+  errno = error;
 }
 
 std::uint64_t NameShare::inode() const { return status_of(file_).st_ino; }

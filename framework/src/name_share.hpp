@@ -19,8 +19,8 @@ namespace troupe {
 class NameShare {
  public:
   NameShare() = default;
-  /// Errors: OSError when the file cannot be opened; with ENOENT also when it is just being removed.
-  explicit NameShare(const std::string& path);
+  /// Empty with an errno when the file cannot be opened; ENOENT also when it is just being removed.
+  explicit NameShare(const std::string& path) noexcept;
 
   explicit operator bool() const noexcept { return static_cast<bool>(file_); }
   std::uint64_t inode() const;

@@ -182,13 +182,11 @@ class Nursery {
     const pid_t sender = datagram.sender_pid;
     const std::string name = note.getName().cStr();
     if (note.getWhat() == wire::NameNote::What::OPENING) {
-      try {
-        capnp::MallocMessageBuilder message{16};
-        message.initRoot<wire::NurseryReply>().setInode(names_.open(name, sender));
-        reply(connection, message, {});
-      } catch (const OSError& error) {
-        return reply_failure(connection, error.errno_value(), "opening shared memory \"" + name + "\"");
-      }
+      const auto inode = names_.open(name, sender);
+      if (!inode) return reply_failure(connection, errno, "opening shared memory \"" + name + "\"");
+      capnp::MallocMessageBuilder message{16};
+      message.initRoot<wire::NurseryReply>().setInode(*inode);
+      reply(connection, message, {});
     } else {
       names_.note(name, note.getInode(), note.getWhat(), sender, datagram.sender);
     }

@@ -1,15 +1,14 @@
 #include "nursery_names.hpp"
 
-#include <troupe/error.hpp>
 #include <troupe/named_memory.hpp>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <optional>
 #include <ranges>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <utility>
 
 namespace troupe {
 
@@ -29,13 +28,8 @@ std::optional<struct stat> status_of(const std::string& name) {
 // For a nursery that has taken the place of another one; none if the name is gone.
 NameShare share_of(const std::string& name, std::uint64_t inode) {
   if (is_path(name)) return {};
-  try {
-    NameShare share{memory_path(name)};
-    if (share.inode() == inode) return share;
-  } catch (const OSError&) {
-    // It has been unlinked meanwhile.
-  }
-  return {};
+  NameShare share{memory_path(name)};
+  return share && share.inode() == inode ? std::move(share) : NameShare{};
 }
 
 }  // namespace
@@ -77,9 +71,10 @@ void NurseryNames::note(const std::string& name, std::uint64_t inode, wire::Name
   }
 }
 
-std::uint64_t NurseryNames::open(const std::string& name, pid_t process) {
-  if (!is_memory_name(name)) throw OSError(ENOENT, "opening " + name);
-  NameShare share{memory_path(name)};
+std::optional<std::uint64_t> NurseryNames::open(const std::string& name, pid_t process) {
+  errno = ENOENT;
+  NameShare share = is_memory_name(name) ? NameShare{memory_path(name)} : NameShare{};
+  if (!share) return std::nullopt;
   const std::uint64_t inode = share.inode();
   Entry& entry = entries_[{name, inode}];
   entry.users.insert(process);

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <sys/types.h>
@@ -26,8 +27,8 @@ class NurseryNames {
  public:
   /// `user` is who runs the process: only a file of that user is removed for it.
   void note(const std::string& name, std::uint64_t inode, wire::NameNote::What what, pid_t process, uid_t user);
-  /// The process is about to open this name; returns the inode. Errors: OSError, with ENOENT if there is no such name.
-  std::uint64_t open(const std::string& name, pid_t process);
+  /// The process is about to open this name; the inode, or empty with an errno: ENOENT if there is no such name.
+  std::optional<std::uint64_t> open(const std::string& name, pid_t process);
 
   /// The process has ended. What it said before may still be on its way, so nothing is removed until `settle`.
   void holder_ended(pid_t process);
