@@ -16,8 +16,8 @@ std::vector<pid_t> process_tree();
 /// Processor time of all threads of these processes since they began, in nanoseconds.
 std::uint64_t cpu_nanoseconds(const std::vector<pid_t>& pids);
 
-/// Processor time that this process and its descendants take while this thread sleeps for three seconds, in % of a core.
-/// Waits a moment first. Fails if there are fewer than `num_children` of them.
+/// Processor time that this process and its descendants take while this thread sleeps for three seconds, in % of a
+/// core. Waits a moment first. Fails if there are fewer than `num_children` of them.
 double idle_cpu_percent(std::size_t num_children);
 
 /// Memory that only this process has: its private pages, clean and dirty.

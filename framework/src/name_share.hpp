@@ -24,7 +24,8 @@ class NameShare {
 
   explicit operator bool() const noexcept { return static_cast<bool>(file_); }
   std::uint64_t inode() const;
-  /// Gives it up, and removes the name if its maker has left it to others and this was the last. Returns whether it did.
+  /// Gives it up, and removes the name if its maker has left it to others and this was the last. Returns whether it
+  /// did.
   bool end(const std::string& path);
 
  private:

@@ -1,5 +1,5 @@
-// Names of shared memory that are left to the nursery: those that a program forgot, those that several programs use, those
-// that others made.
+// Names of shared memory that are left to the nursery: those that a program forgot, those that several programs use,
+// those that others made.
 
 #include <troupe/process.hpp>
 #include <troupe/runtime.hpp>
