@@ -7,9 +7,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <string>
 #include <sys/types.h>
 #include <tuple>
 #include <unistd.h>
@@ -34,6 +36,13 @@ long resident_kib(pid_t pid) {
   return resident * (::sysconf(_SC_PAGESIZE) / 1024);
 }
 
+// What it prints may go to a file in memory, which is not what it keeps for others.
+std::uint64_t kept_bytes(pid_t nursery) {
+  auto descriptors = descriptors_of(nursery);
+  std::erase_if(descriptors, [](const auto& path) { return std::stoi(path.filename()) <= STDERR_FILENO; });
+  return memory_of(descriptors);
+}
+
 Footprint footprint() {
   const pid_t nursery = nursery_pid();
   return {.descriptors = num_descriptors(),
@@ -42,7 +51,7 @@ Footprint footprint() {
           .nursery_descriptors = count_entries(folder_of(nursery, "fd")),
           .resident_kib = resident_kib(::getpid()),
           .nursery_resident_kib = resident_kib(nursery),
-          .kept_kib = static_cast<long>(memory_of(descriptors_of(nursery)) / 1024)};
+          .kept_kib = static_cast<long>(kept_bytes(nursery) / 1024)};
 }
 
 }  // namespace
