@@ -52,6 +52,37 @@ void count_up(const troupe::Lock& lock, const troupe::Barrier& start, int count)
   contest.end[place] = now();
 }
 
+void wake(const troupe::Semaphore& semaphore) { semaphore.release(); }
+void wait(const troupe::Semaphore& semaphore) { semaphore.acquire(); }
+
+void wake(const troupe::Event& event) { event.set(); }
+void wait(const troupe::Event& event) {
+  event.wait();
+  event.clear();
+}
+
+/// Two processes wake each other in turn.
+template <class Sync>
+double wake_microseconds(const Sync& ping, const Sync& pong) {
+  constexpr int count = 2'000;
+  troupe::Process other{[](const Sync& in, const Sync& out, std::size_t rounds) {
+                          for (std::size_t i = 0; i < rounds; ++i) {
+                            wait(in);
+                            wake(out);
+                          }
+                        },
+                        ping, pong, count * (num_batches + 1)};
+  other.start();
+  const double seconds = median_seconds(num_batches, [&] {
+    for (int i = 0; i < count; ++i) {
+      wake(ping);
+      wait(pong);
+    }
+  });
+  other.join();
+  return seconds / count * 1e6;
+}
+
 }  // namespace
 
 double lock_uncontended() { return pair_nanoseconds(troupe::Lock{}); }
@@ -73,51 +104,9 @@ double lock_contended() {
   return 2 * count / (std::max(contest.end[0], contest.end[1]) - std::min(contest.begin[0], contest.begin[1]));
 }
 
-double semaphore_wake() {
-  constexpr int count = 2'000;
-  const troupe::Semaphore ping{0};
-  const troupe::Semaphore pong{0};
-  troupe::Process other{[](const troupe::Semaphore& in, const troupe::Semaphore& out, std::size_t rounds) {
-                          for (std::size_t i = 0; i < rounds; ++i) {
-                            in.acquire();
-                            out.release();
-                          }
-                        },
-                        ping, pong, count * (num_batches + 1)};
-  other.start();
-  const double seconds = median_seconds(num_batches, [&] {
-    for (int i = 0; i < count; ++i) {
-      ping.release();
-      pong.acquire();
-    }
-  });
-  other.join();
-  return seconds / count * 1e6;
-}
+double semaphore_wake() { return wake_microseconds(troupe::Semaphore{0}, troupe::Semaphore{0}); }
 
-double event_wake() {
-  constexpr int count = 2'000;
-  const troupe::Event ping;
-  const troupe::Event pong;
-  troupe::Process other{[](const troupe::Event& in, const troupe::Event& out, std::size_t rounds) {
-                          for (std::size_t i = 0; i < rounds; ++i) {
-                            in.wait();
-                            in.clear();
-                            out.set();
-                          }
-                        },
-                        ping, pong, count * (num_batches + 1)};
-  other.start();
-  const double seconds = median_seconds(num_batches, [&] {
-    for (int i = 0; i < count; ++i) {
-      ping.set();
-      pong.wait();
-      pong.clear();
-    }
-  });
-  other.join();
-  return seconds / count * 1e6;
-}
+double event_wake() { return wake_microseconds(troupe::Event{}, troupe::Event{}); }
 
 double barrier_2() {
   constexpr int count = 2'000;

@@ -4,6 +4,7 @@
 
 #include "self.hpp"
 
+#include <cerrno>
 #include <string>
 
 namespace troupe {
@@ -24,6 +25,13 @@ wire::NurseryRequest::Reader RequestReader::request() {
   if (kind > wire::NurseryRequest::ATTACH)
     throw CodecError("a request to the nursery is of kind " + std::to_string(kind) + ", which there is none of");
   return request;
+}
+
+int send_message(int socket, capnp::MessageBuilder& message, std::span<const int> descriptors, bool wait) {
+  const auto words = capnp::messageToFlatArray(message);
+  const auto bytes = words.asBytes();
+  if (bytes.size() > max_datagram_bytes) return EMSGSIZE;
+  return send_datagram(socket, std::as_bytes(std::span{bytes.begin(), bytes.size()}), descriptors, wait);
 }
 
 NurseryAnswer read_reply(std::span<const std::byte> bytes) {

@@ -33,6 +33,9 @@ class RequestReader {
   capnp::FlatArrayMessageReader message_;
 };
 
+/// Sends a message of control.capnp as one datagram; as send_datagram, and EMSGSIZE if it is too long for one.
+[[nodiscard]] int send_message(int socket, capnp::MessageBuilder& message, std::span<const int> descriptors, bool wait);
+
 /// What the nursery answers.
 struct NurseryAnswer {
   pid_t pid = 0;  // 0: nothing was started

@@ -21,12 +21,6 @@ FileDescriptor open_file(const std::string& path) {
   return above_standard(FileDescriptor{::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)});
 }
 
-struct stat status_of(const FileDescriptor& file) {
-  struct stat status{};
-  if (::fstat(file.get(), &status) != 0) throw OSError(errno, "looking at shared memory");
-  return status;
-}
-
 bool remove_unless_used(const FileDescriptor& file, const std::string& path) {
   if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) return false;
   struct stat named{};
@@ -37,6 +31,12 @@ bool remove_unless_used(const FileDescriptor& file, const std::string& path) {
 }
 
 }  // namespace
+
+struct stat status_of(const FileDescriptor& file) {
+  struct stat status{};
+  if (::fstat(file.get(), &status) != 0) throw OSError(errno, "looking at shared memory");
+  return status;
+}
 
 NameShare::NameShare(const std::string& path) noexcept : file_(open_file(path)) {
   if (!file_ || ::flock(file_.get(), LOCK_SH | LOCK_NB) == 0) return;

@@ -11,8 +11,12 @@
 
 #include <cstdint>
 #include <string>
+#include <sys/stat.h>
 
 namespace troupe {
+
+/// What the kernel says of the file of a named block. Errors: OSError.
+struct stat status_of(const FileDescriptor& file);
 
 /// This program's use of a file that another one has made, as far as those know of each other that use troupe.
 /// Movable. Thread: caller.

@@ -6,6 +6,7 @@
 #include <troupe/named_memory.hpp>
 
 #include "descriptors.hpp"
+#include "name_share.hpp"
 #include "self.hpp"
 
 #include <cerrno>
@@ -28,12 +29,6 @@ void check_name(const std::string& name) {
     throw ValueError("the name of shared memory has " + std::to_string(name.size()) + " bytes, at most " +
                      std::to_string(max_memory_name) + " are possible");
   throw ValueError("\"" + name + "\" cannot be the name of shared memory: it is empty or has a slash in it");
-}
-
-struct stat status_of(const FileDescriptor& file) {
-  struct stat status{};
-  if (::fstat(file.get(), &status) != 0) throw OSError(errno, "looking at shared memory");
-  return status;
 }
 
 FileDescriptor make_file(std::size_t bytes, const std::string& attempted) {

@@ -15,7 +15,6 @@
 #include "process_watch.hpp"
 
 #include <capnp/message.h>
-#include <capnp/serialize.h>
 
 #include <algorithm>
 #include <array>
@@ -378,11 +377,8 @@ class Nursery {
     report.setExitcode(end.exitcode);
     report.setDumpedCore(end.dumped_core);
     report.setPeakResident(end.peak_resident_bytes);
-    const auto words = capnp::messageToFlatArray(message);
-    const auto bytes = words.asBytes();
     // Nobody reads it if the process that started this one has ended.
-    [[maybe_unused]] const int error =
-        send_datagram(child->second.status.get(), std::as_bytes(std::span{bytes.begin(), bytes.size()}), {}, false);
+    [[maybe_unused]] const int error = send_message(child->second.status.get(), message, {}, false);
     unwatch(number);
     children_.erase(child);
   }
@@ -421,11 +417,7 @@ class Nursery {
   // If the requester is gone, so is the need for an answer; its lifeline ends the process that it wanted. One that asks
   // and asks and does not read the answers is not waited for.
   void reply(int connection, capnp::MessageBuilder& message, std::span<const int> descriptors) {
-    const auto words = capnp::messageToFlatArray(message);
-    const auto bytes = words.asBytes();
-    const int error =
-        send_datagram(connection, std::as_bytes(std::span{bytes.begin(), bytes.size()}), descriptors, false);
-    if (error == EAGAIN) drop_connection(connection);
+    if (send_message(connection, message, descriptors, false) == EAGAIN) drop_connection(connection);
   }
 
   OriginalState original_;

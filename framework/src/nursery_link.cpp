@@ -11,8 +11,6 @@
 #include "self.hpp"
 #include "slab_registry.hpp"
 
-#include <capnp/serialize.h>
-
 #include <cerrno>
 #include <csignal>
 #include <fcntl.h>
@@ -26,13 +24,6 @@ namespace {
 
 /// How long the nursery may take to end what is left after its connection was closed.
 constexpr int nursery_grace_milliseconds = 1000;
-
-int send_request(int connection, capnp::MessageBuilder& request, std::span<const int> descriptors) {
-  const auto words = capnp::messageToFlatArray(request);
-  const auto bytes = words.asBytes();
-  if (bytes.size() > max_datagram_bytes) return EMSGSIZE;
-  return send_datagram(connection, std::as_bytes(std::span{bytes.begin(), bytes.size()}), descriptors, true);
-}
 
 std::vector<int> numbers_of(const std::vector<FileDescriptor>& descriptors) {
   std::vector<int> numbers;
@@ -63,7 +54,7 @@ void NurseryLink::introduce() {
   capnp::MallocMessageBuilder request{64};
   request.initRoot<wire::NurseryRequest>().setAdopt();
   const int descriptor = theirs.get();
-  if (const int error = send_request(door_.get(), request, {&descriptor, 1}))
+  if (const int error = send_message(door_.get(), request, {&descriptor, 1}, true))
     throw OSError(error, "connecting to the nursery");
   theirs.reset();
   Datagram welcome;
@@ -94,7 +85,7 @@ void NurseryLink::recover_if_dead() const noexcept {
 // 0, or the errno: EPIPE or ECONNRESET when the nursery has died without reading the request, ECONNABORTED when it has
 // died after that.
 int NurseryLink::exchange(capnp::MessageBuilder& request, std::span<const int> descriptors, Datagram& reply) const {
-  if (const int error = send_request(connection_.get(), request, descriptors)) return error;
+  if (const int error = send_message(connection_.get(), request, descriptors, true)) return error;
   const int error = receive_datagram(connection_.get(), reply, true);
   return error == 0 && reply.size == 0 ? ECONNABORTED : error;
 }
@@ -116,7 +107,7 @@ void NurseryLink::reach(Send send) {
 }
 
 void NurseryLink::tell(capnp::MessageBuilder& request, std::span<const int> descriptors) {
-  reach([&] { return send_request(connection_.get(), request, descriptors); });
+  reach([&] { return send_message(connection_.get(), request, descriptors, true); });
 }
 
 NurseryAnswer NurseryLink::ask(capnp::MessageBuilder& request, std::span<const int> descriptors, Datagram& reply) {

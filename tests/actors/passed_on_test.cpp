@@ -58,27 +58,26 @@ struct AnRLock : Taken<RLock> {
   static constexpr auto name = "RLock";
 };
 
-struct ASemaphore {
-  static constexpr auto name = "Semaphore";
-  using Shared = Semaphore;
+/// One of two permits is left.
+template <class S>
+struct HalfTaken {
+  using Shared = S;
   static Shared make() {
     Shared semaphore{2};
     semaphore.acquire();
     return semaphore;
   }
+};
+
+struct ASemaphore : HalfTaken<Semaphore> {
+  static constexpr auto name = "Semaphore";
   static bool is_it(const Shared& semaphore) {
     return semaphore.get_value() == 1 && semaphore.acquire(false) && !semaphore.acquire(false);
   }
 };
 
-struct ABoundedSemaphore {
+struct ABoundedSemaphore : HalfTaken<BoundedSemaphore> {
   static constexpr auto name = "BoundedSemaphore";
-  using Shared = BoundedSemaphore;
-  static Shared make() {
-    Shared semaphore{2};
-    semaphore.acquire();
-    return semaphore;
-  }
   static bool is_it(const Shared& semaphore) {
     semaphore.release();
     try {

@@ -123,16 +123,19 @@ int hide_what_follows(const std::string& pool) {
   return 1;
 }
 
+// With tasks behind it.
+void expect_all_are_seen(Pool& pool, int (*hide)(const std::string& pool)) {
+  const auto guilty = pool.apply_async(hide, std::string("damaged"));
+  std::vector<troupe::AsyncResult<int>> others;
+  for (int i = 0; i < 20; ++i) others.push_back(pool.apply_async(square, i));
+  EXPECT_EQ(guilty.get(20s), 1);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(others[static_cast<std::size_t>(i)].get(20s), i * i);
+}
+
 TEST(PoolDamage, WhatAWorkerDoesNotSeeIsShownToItAgain) {
   Pool pool{troupe::PoolOptions{.workers = 1, .name = "damaged"}};
   run_short_tasks(pool);
-  for (int round = 0; round < 20; ++round) {
-    const auto guilty = pool.apply_async(hide_what_follows, std::string("damaged"));
-    std::vector<troupe::AsyncResult<int>> others;
-    for (int i = 0; i < 20; ++i) others.push_back(pool.apply_async(square, i));
-    EXPECT_EQ(guilty.get(20s), 1);
-    for (int i = 0; i < 20; ++i) EXPECT_EQ(others[static_cast<std::size_t>(i)].get(20s), i * i);
-  }
+  for (int round = 0; round < 20; ++round) expect_all_are_seen(pool, hide_what_follows);
   pool.terminate();
 }
 
@@ -145,11 +148,7 @@ int hide_what_follows_when_held_up(const std::string& pool) {
 TEST(PoolDamage, WhatAWorkerDoesNotSeeWhenItGetsOnAgainIsShownToItAgain) {
   Pool pool{troupe::PoolOptions{.workers = 1, .name = "damaged"}};
   run_short_tasks(pool);
-  const auto guilty = pool.apply_async(hide_what_follows_when_held_up, std::string("damaged"));
-  std::vector<troupe::AsyncResult<int>> others;
-  for (int i = 0; i < 20; ++i) others.push_back(pool.apply_async(square, i));
-  EXPECT_EQ(guilty.get(20s), 1);
-  for (int i = 0; i < 20; ++i) EXPECT_EQ(others[static_cast<std::size_t>(i)].get(20s), i * i);
+  expect_all_are_seen(pool, hide_what_follows_when_held_up);
   pool.terminate();
 }
 
