@@ -77,9 +77,13 @@ bool NurseryLink::reopen_if_dead() {
   return true;
 }
 
-void NurseryLink::recover_if_dead() const noexcept {
+bool NurseryLink::is_dead() const noexcept {
   pollfd end{.fd = nursery_pidfd_.get(), .events = POLLIN, .revents = 0};
-  if (nursery_ != 0 && ::poll(&end, 1, 0) > 0) detail::recover_mapped_slabs_of_all_dead();
+  return nursery_ != 0 && ::poll(&end, 1, 0) > 0;
+}
+
+void NurseryLink::recover_if_dead() const noexcept {
+  if (is_dead()) detail::recover_mapped_slabs_of_all_dead();
 }
 
 // 0, or the errno: EPIPE or ECONNRESET when the nursery has died without reading the request, ECONNABORTED when it has
@@ -237,8 +241,11 @@ void NurseryLink::unlink_name(const std::string& name, std::uint64_t inode) {
   send_note(name, inode, wire::NameNote::What::UNLINKING);
 }
 
+// The connection of a nursery that was killed may be open for a moment: a process that it was just forking has a copy.
+// What is sent then is lost without an error, and here no later request would find that out.
 void NurseryLink::close_names() noexcept {
   try {
+    if (!names_.empty() && is_dead()) reopen_if_dead();
     for (const auto& [name, open] : names_) send_note(name.first, name.second, wire::NameNote::What::CLOSING);
   } catch (const Error&) {
     // Without a nursery nobody keeps count of names.

@@ -86,6 +86,7 @@ class NurseryLink {
   void send_note(const std::string& name, std::uint64_t inode, wire::NameNote::What what);
   void introduce();
   void start_nursery(bool is_first);
+  bool is_dead() const noexcept;
   bool reopen_if_dead();
   void end_nursery() noexcept;
   void send_preload(CodeRef function);
