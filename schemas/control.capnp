@@ -18,7 +18,8 @@ struct NurseryRequest {
     letGo @5 :UInt64;       # ticket: the sender holds it no longer; not answered
     deposit @6 :UInt64;     # ticket: the descriptors beside it are kept until they are withdrawn; not answered
     withdraw @7 :UInt64;    # ticket: answered by one NurseryReply with the descriptors, which are then forgotten
-    name @8 :NameNote;      # what the sender does with a named block; answered by one NurseryReply if it is `opening`
+    name @8 :NameNote;      # what the sender does with a named block; answered by one NurseryReply if it is `making` or
+                            # `opening`
     attach :group {         # a message that names `ticket` lies in what is under `carrier`; not answered
       carrier @9 :UInt64;
       ticket @10 :UInt64;
@@ -33,8 +34,8 @@ struct NameNote {
   what @2 :What;            # what it does, or has done
 
   enum What {
-    making @0;              # a file that will get the name; sent before it has it, so that no kill can come between; a
-                            # socket has it already
+    making @0;              # a file that will get the name; answered before it has it, so that no kill can come between;
+                            # a socket has it already
     opening @1;             # the sender is about to open the name
     inheriting @2;          # the sender was forked from a process that has it open
     closing @3;             # the sender has it open no longer

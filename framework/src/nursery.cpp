@@ -24,6 +24,8 @@
 #include <cstdlib>
 #include <optional>
 #include <poll.h>
+#include <string>
+#include <string_view>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -39,6 +41,8 @@ namespace {
 
 /// How often processes are looked at that could not be watched.
 constexpr int look_again_milliseconds = 100;
+/// How many requests that make no sense are told of.
+constexpr int max_complaints = 10;
 
 // Of the descriptors that this process may have, what nobody holds gets a quarter at most.
 std::size_t max_loose_here() {
@@ -49,11 +53,13 @@ std::size_t max_loose_here() {
 
 class Nursery {
  public:
-  Nursery(FileDescriptor connection, FileDescriptor lifeline, OriginalState original)
-      : original_(std::move(original)), lifeline_(std::move(lifeline)) {
+  Nursery(NurseryDescriptors descriptors, OriginalState original)
+      : original_(std::move(original)),
+        lifeline_(std::move(descriptors.lifeline)),
+        names_(::getppid(), std::move(descriptors.names)) {
     if (!epoll_) throw OSError(errno, "making the nursery's event loop");
     watch(lifeline_.get());
-    add_connection(std::move(connection));
+    add_connection(std::move(descriptors.connection));
     auto [mine, theirs] = make_socket_pair("making the door of the nursery");
     tell_senders(mine.get());
     inside_door_ = mine.get();
@@ -130,9 +136,19 @@ class Nursery {
       RequestReader reader{datagram};
       answer(connection, reader.request(), datagram);
     } catch (const std::exception& failure) {
-      std::fprintf(stderr, "troupe: the nursery drops a request and its connection: %s\n", failure.what());
+      complain(failure);
       drop_connection(connection);
     }
+  }
+
+  // A process gone mad does not fill the log.
+  void complain(const std::exception& failure) {
+    if (num_complaints_ == max_complaints) return;
+    const bool is_last = ++num_complaints_ == max_complaints;
+    const std::string_view said = failure.what();
+    const std::string line{said.substr(0, said.find('\n'))};  // Cap'n Proto adds a stack of addresses
+    std::fprintf(stderr, "troupe: the nursery drops a request and its connection: %s%s\n", line.c_str(),
+                 is_last ? "; it will not say so again" : "");
   }
 
   // Without a descriptor left for it, it is closed with that: who introduced it finds out.
@@ -188,6 +204,7 @@ class Nursery {
       reply(connection, message, {});
     } else {
       names_.note(name, note.getInode(), note.getWhat(), sender, datagram.sender);
+      if (note.getWhat() == wire::NameNote::What::MAKING) reply_started(connection, 0, -1);
     }
     holders_.watch(sender);
   }
@@ -431,6 +448,7 @@ class Nursery {
   bool is_ending_ = false;
   int inside_door_ = -1;  // the connection that door_ leads to
   std::vector<Wanted> unanswered_;
+  int num_complaints_ = 0;
   ProcessWatch holders_{epoll_.get(), [this](pid_t ended) {
                           store_.holder_ended(ended);
                           names_.holder_ended(ended);
@@ -441,9 +459,9 @@ class Nursery {
 
 }  // namespace
 
-void run_nursery(FileDescriptor connection, FileDescriptor lifeline, OriginalState original) noexcept {
+void run_nursery(NurseryDescriptors descriptors, OriginalState original) noexcept {
   try {
-    Nursery{std::move(connection), std::move(lifeline), std::move(original)}.run();
+    Nursery{std::move(descriptors), std::move(original)}.run();
     ::_exit(EXIT_SUCCESS);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "troupe: the nursery ends: %s\n", error.what());

@@ -36,8 +36,9 @@ struct NurseryProcess {
 };
 /// Starts a nursery: the first one by fork while this process has one thread, else by executing the program anew. One
 /// that replaces another must not inherit what this process has made meanwhile: its processes would have locks, queues
-/// and memory that it does not know of. `lifeline` is the read end of this process's. Errors: OSError naming the step.
-NurseryProcess start_nursery(int lifeline, const std::string& program_name, bool is_first);
+/// and memory that it does not know of. `lifeline` is the read end of this process's; `names` a NameJournal's file, the
+/// same one for all. Errors: OSError naming the step.
+NurseryProcess start_nursery(int lifeline, int names, const std::string& program_name, bool is_first);
 /// What the program does when it is executed as a nursery. `signal_mask` is its second argument.
 [[noreturn]] void become_executed_nursery(const char* program_name, const char* signal_mask) noexcept;
 
@@ -49,8 +50,14 @@ struct OriginalState {
   std::string program_name;  // argv[0]
   std::string thread_name;
 };
-/// Serves until the main process dies, then ends what is left. Takes over both descriptors.
-[[noreturn]] void run_nursery(FileDescriptor connection, FileDescriptor lifeline, OriginalState original) noexcept;
+/// What the nursery is given; the names are in the file of a NameJournal.
+struct NurseryDescriptors {
+  FileDescriptor connection;
+  FileDescriptor lifeline;
+  FileDescriptor names;
+};
+/// Serves until the main process dies, then ends what is left.
+[[noreturn]] void run_nursery(NurseryDescriptors descriptors, OriginalState original) noexcept;
 
 /// What a process started by the nursery does, after a fork of the nursery or in an executed program: becomes what its
 /// Launch says, runs its entry, ends. Expects the descriptors above, but for the payload.

@@ -7,6 +7,7 @@
 #include "descriptors.hpp"
 #include "environment.hpp"
 #include "lifeline.hpp"
+#include "name_journal.hpp"
 #include "nursery.hpp"
 #include "self.hpp"
 #include "slab_registry.hpp"
@@ -23,7 +24,7 @@ namespace troupe {
 namespace {
 
 /// How long the nursery may take to end what is left after its connection was closed.
-constexpr int nursery_grace_milliseconds = 1000;
+constexpr int nursery_grace_milliseconds = 5000;
 
 std::vector<int> numbers_of(const std::vector<FileDescriptor>& descriptors) {
   std::vector<int> numbers;
@@ -31,18 +32,26 @@ std::vector<int> numbers_of(const std::vector<FileDescriptor>& descriptors) {
   return numbers;
 }
 
+void fill_note(capnp::MessageBuilder& request, const std::string& name, std::uint64_t inode, wire::NameNote::What what) {
+  auto note = request.initRoot<wire::NurseryRequest>().initName();
+  note.setName(name);
+  note.setInode(inode);
+  note.setWhat(what);
+}
+
 }  // namespace
 
 void NurseryLink::open(Lifeline& lifeline, const std::string& program_name) {
   lifeline_ = &lifeline;
   program_name_ = program_name;
+  journal_ = NameJournal::create();
   start_nursery(true);
 }
 
 void NurseryLink::start_nursery(bool is_first) {
   flush_standard_streams();  // or what they hold would be written twice
   nursery_environment_ = environment_hash();
-  NurseryProcess nursery = troupe::start_nursery(lifeline_->read_end(), program_name_, is_first);
+  NurseryProcess nursery = troupe::start_nursery(lifeline_->read_end(), journal_.get(), program_name_, is_first);
   nursery_ = nursery.pid;
   nursery_pidfd_ = std::move(nursery.pidfd);
   connection_ = std::move(nursery.connection);
@@ -71,9 +80,7 @@ bool NurseryLink::reopen_if_dead() {
   detail::recover_mapped_slabs_of_all_dead();  // of those who ended with the nursery, or while there was none
   for (const CodeRef function : preloads_) send_preload(function);
   for (const auto& [ticket, copies] : held_) send_hold(ticket, numbers_of(copies));
-  for (const auto& [name, open] : names_)
-    send_note(name.first, name.second,
-              open.is_ours ? wire::NameNote::What::MAKING : wire::NameNote::What::INHERITING);
+  for (const auto& [name, count] : names_) send_note(name.first, name.second, wire::NameNote::What::INHERITING);
   return true;
 }
 
@@ -193,9 +200,9 @@ void NurseryLink::hold_like(const NurseryLink& parent) noexcept {
       send_hold(ticket, {});
       held_.try_emplace(ticket);
     }
-    for (const auto& [name, open] : parent.names_) {
+    for (const auto& [name, count] : parent.names_) {
       send_note(name.first, name.second, wire::NameNote::What::INHERITING);
-      names_.emplace(name, open);
+      names_.emplace(name, count);
     }
   } catch (const Error&) {
     // Without a nursery there is nothing to hold, and a process that was forked elsewhere can do without.
@@ -204,34 +211,30 @@ void NurseryLink::hold_like(const NurseryLink& parent) noexcept {
 
 void NurseryLink::send_note(const std::string& name, std::uint64_t inode, wire::NameNote::What what) {
   capnp::MallocMessageBuilder request{64};
-  auto note = request.initRoot<wire::NurseryRequest>().initName();
-  note.setName(name);
-  note.setInode(inode);
-  note.setWhat(what);
+  fill_note(request, name, inode, what);
   tell(request, {});
 }
 
 void NurseryLink::make_name(const std::string& name, std::uint64_t inode) {
-  send_note(name, inode, wire::NameNote::What::MAKING);
-  OpenName& made = names_[{name, inode}];
-  ++made.count;
-  made.is_ours = true;
+  capnp::MallocMessageBuilder request{64};
+  fill_note(request, name, inode, wire::NameNote::What::MAKING);
+  Datagram reply;
+  ask(request, {}, reply);  // now a nursery that takes its place would know as well
+  ++names_[{name, inode}];
 }
 
 std::uint64_t NurseryLink::open_name(const std::string& name) {
   capnp::MallocMessageBuilder request{64};
-  auto note = request.initRoot<wire::NurseryRequest>().initName();
-  note.setName(name);
-  note.setWhat(wire::NameNote::What::OPENING);
+  fill_note(request, name, 0, wire::NameNote::What::OPENING);
   Datagram reply;
   const std::uint64_t inode = ask(request, {}, reply).inode;
-  ++names_[{name, inode}].count;
+  ++names_[{name, inode}];
   return inode;
 }
 
 void NurseryLink::close_name(const std::string& name, std::uint64_t inode) {
   const auto found = names_.find({name, inode});
-  if (found == names_.end() || --found->second.count > 0) return;
+  if (found == names_.end() || --found->second > 0) return;
   names_.erase(found);
   send_note(name, inode, wire::NameNote::What::CLOSING);
 }
@@ -245,8 +248,8 @@ void NurseryLink::unlink_name(const std::string& name, std::uint64_t inode) {
 // What is sent then is lost without an error, and here no later request would find that out.
 void NurseryLink::close_names() noexcept {
   try {
-    if (!names_.empty() && is_dead()) reopen_if_dead();
-    for (const auto& [name, open] : names_) send_note(name.first, name.second, wire::NameNote::What::CLOSING);
+    if (is_dead() && NameJournal::is_used(journal_)) reopen_if_dead();
+    for (const auto& [name, count] : names_) send_note(name.first, name.second, wire::NameNote::What::CLOSING);
   } catch (const Error&) {
     // Without a nursery nobody keeps count of names.
   }

@@ -97,16 +97,13 @@ class NurseryLink {
   std::vector<CodeRef> preloads_;
   // What this process holds; in the main process with copies, for the nursery that has to replace another.
   std::map<Ticket, std::vector<FileDescriptor>> held_;
-  struct OpenName {
-    std::size_t count = 0;
-    bool is_ours = false;  // this process, or one that it was forked from, has made it
-  };
-  std::map<std::pair<std::string, std::uint64_t>, OpenName> names_;  // by name and inode
+  std::map<std::pair<std::string, std::uint64_t>, std::size_t> names_;  // by name and inode: how often it is open
   // Main process only:
   Lifeline* lifeline_ = nullptr;
   std::string program_name_;
   pid_t nursery_ = 0;
   FileDescriptor nursery_pidfd_;
+  FileDescriptor journal_;  // of a NameJournal
 };
 
 }  // namespace troupe

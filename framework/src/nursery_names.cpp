@@ -34,6 +34,18 @@ NameShare share_of(const std::string& name, std::uint64_t inode) {
 
 }  // namespace
 
+NurseryNames::NurseryNames(pid_t main_process, FileDescriptor journal)
+    : main_process_(main_process), journal_(std::move(journal)) {
+  for (auto& [name, inode, is_ours, maker, slot] : journal_.read()) {
+    Entry& entry = entries_[{name, inode}];
+    entry.is_ours = is_ours;
+    entry.is_parked = true;
+    entry.maker = maker;
+    entry.slot = slot;
+    if (!is_ours) entry.share = share_of(name, inode);
+  }
+}
+
 void NurseryNames::note(const std::string& name, std::uint64_t inode, wire::NameNote::What what, pid_t process,
                         uid_t user) {
   if (!is_memory_name(name) && !is_path(name)) return;
@@ -46,13 +58,13 @@ void NurseryNames::note(const std::string& name, std::uint64_t inode, wire::Name
       entry.maker = user;
       entry.users.insert(process);
       entry.share = {};
-      return;
+      return write_down(key, entry);
     }
     case wire::NameNote::What::INHERITING: {
       Entry& entry = entries_[key];
       entry.users.insert(process);
       if (!entry.is_ours && !entry.share) entry.share = share_of(name, inode);
-      return;
+      return write_down(key, entry);
     }
     case wire::NameNote::What::CLOSING: {
       const auto entry = entries_.find(key);
@@ -61,13 +73,15 @@ void NurseryNames::note(const std::string& name, std::uint64_t inode, wire::Name
       if (!entry->second.users.empty()) return;
       entry->second.is_parked = true;
       if (entry->second.is_ours) return;
-      std::vector<std::string> removed;
-      leave(key, entry->second, removed);
-      entries_.erase(entry);
-      report(std::move(removed));
+      Leaks leaks;
+      leaks.note(name, leave(key, entry->second));
+      erase(entry);
+      report(std::move(leaks));
       return;
     }
-    case wire::NameNote::What::UNLINKING: entries_.erase(key); return;
+    case wire::NameNote::What::UNLINKING:
+      if (const auto entry = entries_.find(key); entry != entries_.end()) erase(entry);
+      return;
   }
 }
 
@@ -79,6 +93,7 @@ std::optional<std::uint64_t> NurseryNames::open(const std::string& name, pid_t p
   Entry& entry = entries_[{name, inode}];
   entry.users.insert(process);
   if (!entry.is_ours && !entry.share) entry.share = std::move(share);
+  write_down({name, inode}, entry);
   return inode;
 }
 
@@ -93,48 +108,64 @@ void NurseryNames::settle() {
       if (entry->second.users.erase(process) > 0 && entry->second.users.empty() &&
           !(entry->second.is_ours && entry->second.is_parked))
         left.push_back(entry);
-  std::vector<std::string> removed;
+  Leaks leaks;
   for (const auto entry : left | std::views::reverse) {  // what is in a folder before the folder
-    leave(entry->first, entry->second, removed);
-    entries_.erase(entry);
+    const NameEnd end = leave(entry->first, entry->second);
+    if (end == NameEnd::in_use && entry->second.is_ours) {
+      entry->second.is_parked = true;  // those others may be done with it when this program ends
+      continue;
+    }
+    leaks.note(entry->first.first, end);
+    erase(entry);
   }
-  report(std::move(removed));
+  report(std::move(leaks));
 }
 
 void NurseryNames::remove_all() {
-  std::vector<std::string> removed;
-  for (auto& [key, entry] : entries_ | std::views::reverse) leave(key, entry, removed);
+  Leaks leaks;
+  for (auto& [key, entry] : entries_ | std::views::reverse) leaks.note(key.first, leave(key, entry));
   entries_.clear();
-  report(std::move(removed));
+  report(std::move(leaks));
+}
+
+// For the nursery that may have to take the place of this one.
+void NurseryNames::write_down(const Key& key, Entry& entry) {
+  if (!entry.slot) entry.slot = journal_.add(key.first, key.second, entry.is_ours, entry.maker);
+}
+
+void NurseryNames::erase(Entries::iterator entry) {
+  if (entry->second.slot) journal_.erase(*entry->second.slot);
+  entries_.erase(entry);
+}
+
+void NurseryNames::Leaks::note(const std::string& name, NameEnd end) {
+  if (end == NameEnd::removed) removed.push_back(name);
+  if (end == NameEnd::in_use) in_use.push_back(name);
 }
 
 // What nobody of this program uses any more. A name that meanwhile means another file is not ours to remove.
-void NurseryNames::leave(const Key& key, Entry& entry, std::vector<std::string>& removed) {
+NameEnd NurseryNames::leave(const Key& key, Entry& entry) const {
   const auto& [name, inode] = key;
   const std::string path = path_of(name);
-  if (!entry.is_ours) {
-    if (entry.share && entry.share.end(path)) removed.push_back(name);
-    return;
-  }
+  if (!entry.is_ours) return entry.share ? entry.share.end(path, main_process_) : NameEnd::kept;
   const auto status = status_of(name);
-  if (!status || status->st_ino != inode || status->st_uid != entry.maker) return;
-  if (!is_path(name)) {
-    if (remove_or_leave(path, inode)) removed.push_back(name);
-  } else if (S_ISDIR(status->st_mode)) {
-    ::rmdir(path.c_str());
-  } else {
-    ::unlink(path.c_str());
-  }
+  if (!status || status->st_ino != inode || status->st_uid != entry.maker) return NameEnd::kept;
+  if (!is_path(name)) return remove_or_leave(path, inode, main_process_);
+  S_ISDIR(status->st_mode) ? ::rmdir(path.c_str()) : ::unlink(path.c_str());
+  return NameEnd::kept;
 }
 
-void NurseryNames::report(std::vector<std::string> removed) {
-  if (removed.empty()) return;
-  std::ranges::sort(removed);
-  std::string names;
-  for (const auto& name : removed) names += (names.empty() ? "" : ", ") + name;
-  std::fprintf(stderr,
-               "troupe: %zu leaked shared_memory objects were removed: %s; unlink them when they are done with\n",
-               removed.size(), names.c_str());
+void NurseryNames::report(Leaks leaks) {
+  const auto say = [](std::vector<std::string>& names, const char* fate) {
+    if (names.empty()) return;
+    std::ranges::sort(names);
+    std::string list;
+    for (const auto& name : names) list += (list.empty() ? "" : ", ") + name;
+    std::fprintf(stderr, "troupe: %zu leaked shared_memory objects %s: %s; unlink them when they are done with\n",
+                 names.size(), fate, list.c_str());
+  };
+  say(leaks.removed, "were removed");
+  say(leaks.in_use, "stay, because other programs use them");
 }
 
 }  // namespace troupe

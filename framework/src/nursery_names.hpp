@@ -6,6 +6,7 @@
 
 #include <troupe/wire/control.capnp.h>
 
+#include "name_journal.hpp"
 #include "name_share.hpp"
 
 #include <cstdint>
@@ -25,6 +26,10 @@ namespace troupe {
 /// name_share.hpp. The name of a socket, or of the folder that was made for one, is its absolute path.
 class NurseryNames {
  public:
+  /// `journal` is the file of a NameJournal. What a nursery has written there that this one takes the place of stays
+  /// until the program ends: who had it open has died with that nursery, but for the main process.
+  NurseryNames(pid_t main_process, FileDescriptor journal);
+
   /// `user` is who runs the process: only a file of that user is removed for it.
   void note(const std::string& name, std::uint64_t inode, wire::NameNote::What what, pid_t process, uid_t user);
   /// The process is about to open this name; the inode, or empty with an errno: ENOENT if there is no such name.
@@ -45,13 +50,26 @@ class NurseryNames {
     uid_t maker = 0;         // who ran the process that made it
     std::set<pid_t> users;
     NameShare share;  // none if the program made it
+    std::optional<std::size_t> slot;  // in the journal
   };
   using Key = std::pair<std::string, std::uint64_t>;  // name and inode
   using Entries = std::map<Key, Entry>;
 
-  static void leave(const Key& key, Entry& entry, std::vector<std::string>& removed);
-  static void report(std::vector<std::string> removed);
+  /// What was not unlinked, to be told of.
+  struct Leaks {
+    std::vector<std::string> removed;
+    std::vector<std::string> in_use;
 
+    void note(const std::string& name, NameEnd end);
+  };
+
+  void write_down(const Key& key, Entry& entry);
+  void erase(Entries::iterator entry);
+  NameEnd leave(const Key& key, Entry& entry) const;
+  static void report(Leaks leaks);
+
+  const pid_t main_process_;
+  NameJournal journal_;
   Entries entries_;
   std::vector<pid_t> ended_;
 };

@@ -25,6 +25,7 @@ namespace {
 constexpr const char* this_program = "/proc/self/exe";
 constexpr int nursery_connection_number = 3;
 constexpr int nursery_lifeline_number = 4;
+constexpr int nursery_names_number = 5;
 
 bool has_one_thread() {
   std::error_code error;
@@ -55,10 +56,10 @@ OriginalState current_state(const sigset_t& signal_mask, const std::string& prog
   ::_exit(EXIT_FAILURE);
 }
 
-// In the new process: leaves the standard descriptors, the two of the nursery and `failure` open, nothing else; the new
-// number of `failure`. Only calls that are allowed after a fork of a program with threads.
-int keep_nursery_descriptors(int connection, int lifeline, int failure) noexcept {
-  std::array kept{connection, lifeline, failure};
+// In the new process: leaves the standard descriptors, the three of the nursery and `failure` open, nothing else; the
+// new number of `failure`. Only calls that are allowed after a fork of a program with threads.
+int keep_nursery_descriptors(std::array<int, 3> given, int failure) noexcept {
+  std::array kept{given[0], given[1], given[2], failure};
   std::ranges::sort(kept);
   int first = STDERR_FILENO + 1;
   for (const int number : kept) {  // first of all, so that there are numbers to move to
@@ -66,14 +67,14 @@ int keep_nursery_descriptors(int connection, int lifeline, int failure) noexcept
     first = number + 1;
   }
   ::close_range(static_cast<unsigned>(first), ~0U, 0);
-  const int moved_failure = ::fcntl(failure, F_DUPFD_CLOEXEC, nursery_lifeline_number + 1);
+  const int moved_failure = ::fcntl(failure, F_DUPFD_CLOEXEC, nursery_names_number + 1);
   if (moved_failure < 0) fail_start(failure);
-  const int moved_connection = ::fcntl(connection, F_DUPFD, nursery_lifeline_number + 1);
-  const int moved_lifeline = ::fcntl(lifeline, F_DUPFD, nursery_lifeline_number + 1);
-  if (moved_connection < 0 || moved_lifeline < 0) fail_start(moved_failure);
-  ::dup2(moved_connection, nursery_connection_number);
-  ::dup2(moved_lifeline, nursery_lifeline_number);
-  ::close_range(nursery_lifeline_number + 1, static_cast<unsigned>(moved_failure) - 1, 0);
+  for (int& number : given) {
+    number = ::fcntl(number, F_DUPFD, nursery_names_number + 1);
+    if (number < 0) fail_start(moved_failure);
+  }
+  for (int place = nursery_connection_number; const int number : given) ::dup2(number, place++);
+  ::close_range(nursery_names_number + 1, static_cast<unsigned>(moved_failure) - 1, 0);
   ::close_range(static_cast<unsigned>(moved_failure) + 1, ~0U, 0);
   return moved_failure;
 }
@@ -90,7 +91,8 @@ void replace_standard_descriptors() noexcept {
 
 [[noreturn]] void become_nursery(OriginalState original) noexcept {
   replace_standard_descriptors();
-  for (const int number : {nursery_connection_number, nursery_lifeline_number}) ::fcntl(number, F_SETFD, FD_CLOEXEC);
+  for (const int number : {nursery_connection_number, nursery_lifeline_number, nursery_names_number})
+    ::fcntl(number, F_SETFD, FD_CLOEXEC);
   // A status is kept for the nursery to fetch only if SIGCHLD is not ignored.
   struct sigaction standard {};
   standard.sa_handler = SIG_DFL;
@@ -101,7 +103,10 @@ void replace_standard_descriptors() noexcept {
   limit.rlim_cur = limit.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &limit);
   ::prctl(PR_SET_NAME, "troupe-nursery");
-  run_nursery(FileDescriptor{nursery_connection_number}, FileDescriptor{nursery_lifeline_number}, std::move(original));
+  run_nursery({.connection = FileDescriptor{nursery_connection_number},
+               .lifeline = FileDescriptor{nursery_lifeline_number},
+               .names = FileDescriptor{nursery_names_number}},
+              std::move(original));
 }
 
 std::string to_text(const sigset_t& mask) {
@@ -121,7 +126,7 @@ sigset_t mask_from_text(const char* text) {
 
 }  // namespace
 
-NurseryProcess start_nursery(int lifeline, const std::string& program_name, bool is_first) {
+NurseryProcess start_nursery(int lifeline, int names, const std::string& program_name, bool is_first) {
   NurseryProcess nursery;
   auto [mine, theirs] = make_socket_pair("making a connection to the nursery");
   tell_senders(theirs.get());
@@ -139,7 +144,7 @@ NurseryProcess start_nursery(int lifeline, const std::string& program_name, bool
   nursery.pid = ::fork();
   const int fork_error = errno;
   if (nursery.pid == 0) {
-    const int failure = keep_nursery_descriptors(theirs.release(), lifeline, failure_write.release());
+    const int failure = keep_nursery_descriptors({theirs.release(), lifeline, names}, failure_write.release());
     if (!forks) {
       ::execv(this_program, const_cast<char* const*>(arguments));
       fail_start(failure);

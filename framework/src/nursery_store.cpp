@@ -4,9 +4,11 @@
 
 #include "nursery_store.hpp"
 
+#include <troupe/shared_arena.hpp>
 #include <troupe/sync_slab.hpp>
 
 #include "stored_memory.hpp"
+#include "use_ledger.hpp"
 
 #include <algorithm>
 #include <array>
@@ -30,6 +32,10 @@ constexpr std::uint64_t any_item = ~std::uint64_t{0};
 // Whether it is memory whose own counts say that no message names anything in it.
 bool is_unnamed(const std::vector<FileDescriptor>& descriptors) {
   return descriptors.size() == 1 && is_named_by_messages(descriptors.front().get()) == false;
+}
+
+bool is_ledger(const std::vector<FileDescriptor>& descriptors) {
+  return descriptors.size() == 1 && mark_of(descriptors.front().get()) == UseLedger::right_mark;
 }
 
 bool is_eventfd(int descriptor) {
@@ -67,6 +73,7 @@ void NurseryStore::add_holder(Entry& entry, Ticket ticket, pid_t holder) {
 // What becomes of an entry that nobody holds.
 void NurseryStore::settle(Entries::iterator entry) {
   if (!entry->second.holders.empty()) return;
+  if (is_ledger(entry->second.descriptors)) return erase(entry);  // nobody else asks for it
   if (is_unnamed(entry->second.descriptors)) {
     if (memory_taken(entry->second.descriptors.front().get()) > linger_bytes) return erase(entry);
     leave_carriers(entry);
@@ -109,11 +116,20 @@ void NurseryStore::drop_what_has_gone(Ticket carrier) {
   }
 }
 
-bool NurseryStore::is_kept(const Entry& entry) const {
-  return !entry.holders.empty() || std::ranges::any_of(entry.carriers, [&](const auto& carrier) {
-    const auto other = entries_.find(carrier.first);
-    return other != entries_.end() && !other->second.loose;
-  });
+// Whether a process holds it, or what it lies in, or what that lies in: in a circle of queues nobody may.
+bool NurseryStore::is_kept(const Entry& first) const {
+  std::set<Ticket> seen;
+  for (std::vector<const Entry*> entries{&first}; !entries.empty();) {
+    const Entry& entry = *entries.back();
+    entries.pop_back();
+    if (!entry.holders.empty()) return true;
+    for (const auto& [carrier, last_item] : entry.carriers) {
+      const auto other = entries_.find(carrier);
+      if (other != entries_.end() && !other->second.loose && seen.insert(carrier).second)
+        entries.push_back(&other->second);
+    }
+  }
+  return false;
 }
 
 void NurseryStore::loosen(Entries::iterator entry) {
@@ -123,17 +139,25 @@ void NurseryStore::loosen(Entries::iterator entry) {
 
 // An entry that nobody keeps, and those that it has kept.
 void NurseryStore::note_loose(Entries::iterator place) {
-  Entry& entry = place->second;
-  if (entry.loose || is_kept(entry)) return;
-  entry.loose = loose_.insert(loose_.end(), place->first);
-  num_loose_descriptors_ += num_descriptors(entry);
-  for (const Ticket carried : entry.carried) note_loose(entries_.find(carried));
+  for (std::vector<Ticket> tickets{place->first}; !tickets.empty();) {
+    const Ticket ticket = tickets.back();
+    tickets.pop_back();
+    Entry& entry = entries_.at(ticket);
+    if (entry.loose || is_kept(entry)) continue;
+    entry.loose = loose_.insert(loose_.end(), ticket);
+    num_loose_descriptors_ += num_descriptors(entry);
+    tickets.insert(tickets.end(), entry.carried.begin(), entry.carried.end());
+  }
 }
 
-void NurseryStore::tighten(Entry& entry) {
-  if (!entry.loose) return;
-  forget_loose(entry);
-  for (const Ticket carried : entry.carried) tighten(entries_.find(carried)->second);
+void NurseryStore::tighten(Entry& first) {
+  for (std::vector<Entry*> entries{&first}; !entries.empty();) {
+    Entry& entry = *entries.back();
+    entries.pop_back();
+    if (!entry.loose) continue;
+    forget_loose(entry);
+    for (const Ticket carried : entry.carried) entries.push_back(&entries_.at(carried));
+  }
 }
 
 void NurseryStore::forget_loose(Entry& entry) {
@@ -146,15 +170,22 @@ void NurseryStore::forget_loose(Entry& entry) {
 void NurseryStore::erase(Entries::iterator place) {
   forget_loose(place->second);
   leave_carriers(place);
-  const Ticket ticket = place->first;
-  const Entry entry = std::move(place->second);
+  for (const Ticket carried : place->second.carried)
+    if (const auto other = entries_.find(carried); other != entries_.end()) {
+      other->second.carriers.erase(place->first);
+      orphans_.push_back(carried);
+    }
   entries_.erase(place);
-  for (const Ticket carried : entry.carried) {
-    const auto other = entries_.find(carried);
-    if (other == entries_.end()) continue;
-    other->second.carriers.erase(ticket);
+}
+
+// One after the other: each may have carried others, however long such a chain is.
+void NurseryStore::settle_orphans() {
+  while (!orphans_.empty()) {
+    const auto entry = entries_.find(orphans_.back());
+    orphans_.pop_back();
+    if (entry == entries_.end()) continue;
     // What was deposited for one message went with that message.
-    other->second.is_deposit && other->second.carriers.empty() ? erase(other) : settle(other);
+    entry->second.is_deposit && entry->second.carriers.empty() ? erase(entry) : settle(entry);
   }
 }
 
@@ -184,6 +215,7 @@ void NurseryStore::let_go(Ticket ticket, pid_t holder) {
   if (held->second.empty()) held_by_.erase(held);
   settle(entry);
   drop_what_has_gone(ticket);
+  settle_orphans();
 }
 
 void NurseryStore::attach(Ticket carrier, Ticket ticket) {
@@ -202,6 +234,7 @@ void NurseryStore::deposit(Ticket ticket, std::optional<std::vector<FileDescript
   const auto entry = add(ticket, std::move(descriptors));
   entry->second.is_deposit = true;
   loosen(entry);
+  settle_orphans();
 }
 
 std::vector<FileDescriptor> NurseryStore::withdraw(Ticket ticket) {
@@ -210,7 +243,17 @@ std::vector<FileDescriptor> NurseryStore::withdraw(Ticket ticket) {
   tighten(entry->second);
   std::vector<FileDescriptor> descriptors = std::move(entry->second.descriptors);
   erase(entry);
+  settle_orphans();
   return descriptors;
+}
+
+// What a process used whose ledger this is.
+void NurseryStore::drop_uses(int descriptor) const {
+  for (const auto& [arena, offset, bytes, serial] : UseLedger::read(descriptor)) {
+    const auto entry = entries_.find(arena);
+    if (entry == entries_.end() || entry->second.descriptors.empty()) continue;
+    SharedArena::drop_user_of_dead(entry->second.descriptors.front().get(), offset, serial, bytes);
+  }
 }
 
 bool NurseryStore::has_lost(Ticket ticket) const {
@@ -227,7 +270,10 @@ void NurseryStore::holder_ended(pid_t holder) {
       if (const auto entry = entries_.find(ticket); entry != entries_.end())
         for (const auto& descriptor : entry->second.descriptors) use(descriptor.get());
   };
-  for_each_descriptor([&](int descriptor) { recover_slab(descriptor, holder); });
+  for_each_descriptor([&](int descriptor) {
+    recover_slab(descriptor, holder);
+    drop_uses(descriptor);
+  });
   for_each_descriptor(write_eventfd);
   for (const Ticket ticket : tickets) let_go(ticket, holder);
 }

@@ -65,11 +65,14 @@ class NurseryStore {
   void tighten(Entry& entry);
   void forget_loose(Entry& entry);
   void erase(Entries::iterator entry);
+  void settle_orphans();
+  void drop_uses(int descriptor) const;
 
   const std::size_t max_loose_;
   Entries entries_;
   std::unordered_map<pid_t, std::set<Ticket>> held_by_;
   std::list<Ticket> loose_;  // kept by nobody, oldest first
+  std::vector<Ticket> orphans_;  // what carried them has gone; empty between calls
   std::size_t num_loose_descriptors_ = 0;
 };
 

@@ -47,6 +47,15 @@ std::uint64_t take_off(std::atomic<std::uint64_t>& word, std::uint32_t serial, s
   return before;
 }
 
+// Gives back the whole pages in between.
+void punch_file(int file, std::size_t begin, std::size_t end) noexcept {
+  begin = round_to_pages(begin);
+  end = end / memory_page_bytes * memory_page_bytes;
+  if (begin >= end) return;
+  // What the system does not take back now it takes when the last descriptor is closed.
+  give_memory_back(file, begin, end - begin);
+}
+
 [[noreturn]] void fail_count(const char* what) {
   throw RuntimeError(std::string("a block of shared memory has too many ") + what +
                      ": more than a million; send it less often at once");
@@ -117,13 +126,7 @@ void SharedArena::back_with_memory(std::size_t offset, std::size_t begin, std::s
   if (begin < end) get(base + begin, base + end);
 }
 
-void SharedArena::punch(std::size_t begin, std::size_t end) const noexcept {
-  begin = round_to_pages(begin);
-  end = end / memory_page_bytes * memory_page_bytes;
-  if (begin >= end) return;
-  // What the system does not take back now it takes when the last descriptor is closed.
-  give_memory_back(file_.get(), begin, end - begin);
-}
+void SharedArena::punch(std::size_t begin, std::size_t end) const noexcept { punch_file(file_.get(), begin, end); }
 
 void SharedArena::begin_block(std::size_t offset, std::uint32_t serial) noexcept {
   word(offset).store(unused_word(serial) + one_user, std::memory_order_release);
@@ -158,6 +161,28 @@ bool SharedArena::has_messages(int file) noexcept {
     at = ::lseek(file, at + size, SEEK_DATA);
   }
   return false;
+}
+
+// Maps the one word; the nursery has no use for the rest.
+void SharedArena::drop_user_of_dead(int file, std::uint64_t offset, std::uint64_t serial,
+                                    std::uint64_t bytes) noexcept {
+  Control control{};
+  if (mark_of(file) != right_mark || ::pread(file, &control, sizeof control, 0) != ssize_t{sizeof control}) return;
+  if (control.retired != 0 || control.bytes > max_shared_arena_bytes || !fits(control.bytes, offset, bytes)) return;
+  const std::size_t place = memory_page_bytes + offset / shared_block_alignment * sizeof(Word);
+  try {
+    const Mapping page{file, place / memory_page_bytes * memory_page_bytes, memory_page_bytes,
+                       Mapping::Access::read_write, "crossing out a dead process"};
+    Word& counts = *reinterpret_cast<Word*>(page.data() + place % memory_page_bytes);
+    const auto its_serial = static_cast<std::uint32_t>(serial);
+    const std::uint64_t before = take_off(counts, its_serial, users_of, one_user);
+    std::uint64_t unused = unused_word(its_serial);
+    if (before != unused + one_user || control.orphaned == 0 || !counts.compare_exchange_strong(unused, 0)) return;
+    const std::size_t base = memory_page_bytes + words_bytes(control.bytes) + offset;
+    punch_file(file, base, base + bytes);
+  } catch (const OSError&) {
+    // No address space: the block stays taken until its maker ends.
+  }
 }
 
 bool SharedArena::is_retired() const noexcept { return control_->retired.load(std::memory_order_acquire) != 0; }

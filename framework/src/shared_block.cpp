@@ -6,6 +6,8 @@
 #include <troupe/runtime.hpp>
 #include <troupe/shared_block.hpp>
 
+#include "use_ledger.hpp"
+
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
@@ -106,7 +108,15 @@ void begin_anew() {
   current_memory = fresh;
 }
 
-void drop(const SharedHeap::Block& block) noexcept {
+/// The place in the ledger of a use of `block`, which has been counted; of those of our own heap nobody else need know.
+std::size_t write_down(const SharedHeap::Block& block) {
+  if (current_memory.load()->heap.find(block.arena->ticket())) return UseLedger::nowhere;
+  return UseLedger::current().add(
+      {.arena = block.arena->ticket(), .offset = block.offset, .bytes = block.bytes, .serial = block.serial});
+}
+
+void drop(const SharedHeap::Block& block, std::size_t place) noexcept {
+  if (place != UseLedger::nowhere) UseLedger::current().remove(place);
   SharedHeap& heap = current_memory.load()->heap;
   if (heap.find(block.arena->ticket())) {
     heap.release(block);
@@ -149,7 +159,7 @@ const bool prepared = [] {
 /// One counted use of a block by this process.
 class detail::BlockHandle {
  public:
-  explicit BlockHandle(SharedHeap::Block its_block) : block(std::move(its_block)) {
+  BlockHandle(SharedHeap::Block its_block, std::size_t its_place) : block(std::move(its_block)), place(its_place) {
     const std::lock_guard lock{registry().mutex};
     next = std::exchange(registry().first, this);
     if (next != nullptr) next->previous = this;
@@ -162,7 +172,7 @@ class detail::BlockHandle {
       if (next != nullptr) next->previous = previous;
       counts = is_mine();
     }
-    if (counts) drop(block);
+    if (counts) drop(block, place);
   }
   BlockHandle(const BlockHandle&) = delete;
   BlockHandle& operator=(const BlockHandle&) = delete;
@@ -172,6 +182,7 @@ class detail::BlockHandle {
 
   const SharedHeap::Block block;
   // Guarded by the registry's mutex:
+  std::size_t place;  // in the ledger
   bool is_counted = true;
   unsigned its_fork_depth = fork_depth();
   BlockHandle* previous = nullptr;
@@ -194,6 +205,7 @@ void count_after_fork() {
       const bool is_parents = handle->its_fork_depth + 1 == detail::fork_depth();
       handle->is_counted = is_parents && block.arena->add_user(block.offset, block.serial, false);
       handle->its_fork_depth = detail::fork_depth();
+      handle->place = handle->is_counted ? write_down(block) : UseLedger::nowhere;
       current_memory.load()->neighbours.add(block.arena);
       any = true;
     }
@@ -203,27 +215,29 @@ void count_after_fork() {
 
 // At the end of the process, whose last handles may never be destroyed.
 void drop_all() noexcept {
-  std::vector<SharedHeap::Block> dropped;
+  std::vector<std::pair<SharedHeap::Block, std::size_t>> dropped;
   {
     const std::lock_guard lock{registry().mutex};
     for (auto* handle = registry().first; handle != nullptr; handle = handle->next) {
       if (!handle->is_mine()) continue;
       handle->is_counted = false;
-      dropped.push_back(handle->block);
+      dropped.emplace_back(handle->block, handle->place);
     }
   }
-  for (const auto& block : dropped) drop(block);
+  for (const auto& [block, place] : dropped) drop(block, place);
   shared_heap().leave();
   begin_anew();  // for a Runtime that may come later: its nursery does not know the arenas
 }
 
 // Of a block that has one user counted for it.
 std::shared_ptr<const detail::BlockHandle> make_handle(SharedHeap::Block block) {
+  std::size_t place = UseLedger::nowhere;
   try {
     watch_end();
-    return std::make_shared<const detail::BlockHandle>(block);
+    place = write_down(block);
+    return std::make_shared<const detail::BlockHandle>(block, place);
   } catch (...) {
-    drop(block);
+    drop(block, place);
     throw;
   }
 }

@@ -3,6 +3,7 @@
 #include <troupe/context.hpp>
 #include <troupe/error.hpp>
 #include <troupe/process.hpp>
+#include <troupe/runtime.hpp>
 
 #include "control_wire.hpp"
 #include "descriptors.hpp"
@@ -15,6 +16,7 @@
 #include <capnp/message.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -22,6 +24,7 @@
 #include <cstdlib>
 #include <fcntl.h>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <sys/epoll.h>
@@ -97,6 +100,20 @@ TEST(NurseryHostile, GarbageAtItsDoorHarmsNobodyElse) {
   EXPECT_EQ(said_by<send_garbage>(), "0");
   EXPECT_EQ(said_by<start_another>(), "0");
   EXPECT_EQ(pid_of_starting_nursery(), nursery);
+}
+
+[[maybe_unused]] const bool role = add_role("send_garbage", [](int argc, char** argv, const std::string&) {
+  const Runtime runtime{argc, argv};
+  for (int i = 0; i < 10; ++i) said_by<send_garbage>();
+  return 0;
+});
+
+TEST(NurseryHostile, GarbageDoesNotFillTheLog) {
+  Program program{"send_garbage"};
+  EXPECT_EQ(program.wait(), 0);
+  const std::string errors = program.errors();
+  EXPECT_EQ(std::ranges::count(errors, '\n'), 10) << errors;
+  EXPECT_TRUE(errors.ends_with("; it will not say so again\n")) << errors;
 }
 
 // Asks what is answered.
@@ -195,6 +212,26 @@ TEST(NurseryHostile, ADepositOfNothingIsNotKept) {
   something.emplace_back(::dup(STDERR_FILENO));
   store.deposit(5, std::move(something));
   EXPECT_EQ(store.withdraw(5).size(), 1U);
+}
+
+// Items that lie in queues that lie in queues: however long the chain is.
+TEST(NurseryHostile, LongChainsNeedNoStack) {
+  constexpr Ticket length = 100'000;
+  constexpr pid_t holder = 1;
+  NurseryStore store{length};
+  for (Ticket ticket = 1; ticket <= length; ++ticket) {
+    store.hold(ticket, std::nullopt, holder);
+    if (ticket > 1) store.attach(ticket - 1, ticket);
+  }
+  for (Ticket ticket = length; ticket > 0; --ticket) store.let_go(ticket, holder);  // the last one makes all of them loose
+  EXPECT_TRUE(store.has_lost(length));
+  store.attach(length, 1);  // and a circle
+  store.hold(1, std::nullopt, holder);  // none is loose any more
+  store.let_go(1, holder);
+  std::vector<FileDescriptor> something;
+  something.emplace_back(::dup(STDERR_FILENO));
+  store.deposit(length + 1, std::move(something));  // one too many: the oldest goes
+  EXPECT_FALSE(store.has_lost(1));
 }
 
 // A number that was closed while epoll told of it may be that of a process now: what that holds must not be freed.

@@ -9,6 +9,7 @@
 
 #include "support/pools.hpp"
 #include "support/processes.hpp"
+#include "support/start_methods.hpp"
 
 #include <capnp/message.h>
 #include <gmock/gmock.h>
@@ -242,8 +243,8 @@ TEST(SharedBlock, TravelsThroughAPool) {
   EXPECT_EQ(num_taken(), taken);
 }
 
-// A worker that is killed leaves its handle counted: the block stays, and nobody else ever gets it.
-TEST(SharedBlock, StaysTakenWhenAUserIsKilled) {
+// A worker that is killed leaves its handle counted; the nursery takes it off.
+TEST(SharedBlock, IsFreeWhenItsUserIsKilled) {
   const std::size_t taken = num_taken();
   {
     const SharedBlock block{64};
@@ -252,7 +253,36 @@ TEST(SharedBlock, StaysTakenWhenAUserIsKilled) {
     pool.apply(overwrite, block, 5);
     EXPECT_EQ(number_in(block), 5);
   }
-  EXPECT_EQ(num_taken(), taken + 1);
+  EXPECT_EQ(num_taken(), taken);
+}
+
+void hold_blocks(const FileDescriptor& line, const std::vector<SharedBlock>& blocks) {
+  const std::vector<SharedBlock> copies = blocks;
+  std::vector<SharedBlock> returned = blocks;
+  returned.resize(blocks.size() / 2);  // those are not used any more
+  send_text(line, "has them");
+  ::pause();
+}
+
+class SharedBlockOfKilled : public testing::TestWithParam<StartMethod> {};
+INSTANTIATE_TEST_SUITE_P(By, SharedBlockOfKilled, every_start_method, name_of_method);
+
+// Processes, however they were started and however many handles they had.
+TEST_P(SharedBlockOfKilled, IsFreeWhenItsUserIsKilled) {
+  const std::size_t taken = num_taken();
+  {
+    std::vector<SharedBlock> blocks;
+    for (int i = 0; i < 500; ++i) blocks.emplace_back(i);
+    for (int round = 0; round < 3; ++round) {
+      auto [mine, theirs] = make_line();
+      Process process{ProcessOptions{.start_method = GetParam()}, hold_blocks, std::move(theirs), blocks};
+      process.start();
+      ASSERT_EQ(receive_text(mine), "has them");
+      process.kill();
+      process.join();
+    }
+  }
+  EXPECT_EQ(num_taken(), taken);
 }
 
 // A task that is retried reads the same message twice.

@@ -159,7 +159,7 @@ class HostileRequests {
   }
 
   troupe::NurseryStore store_{8};
-  troupe::NurseryNames names_;
+  troupe::NurseryNames names_{::getppid(), troupe::NameJournal::create()};
 };
 
 void serve_requests(Input input) {

@@ -44,7 +44,7 @@ class SharedArena {
   std::byte* data(std::size_t offset) const noexcept { return data_ + offset; }
   /// Whether a block of `bytes` may lie at `offset`.
   bool has_room(std::uint64_t offset, std::uint64_t bytes) const noexcept {
-    return offset % shared_block_alignment == 0 && offset < bytes_ && bytes <= bytes_ - offset;
+    return fits(bytes_, offset, bytes);
   }
 
   // --- For the process that made it ---
@@ -65,6 +65,9 @@ class SharedArena {
 
   /// Whether a message is on its way with a block of the arena behind `file`.
   static bool has_messages(int file) noexcept;
+  /// One handle less to a block of the arena behind `file`: that of a process that was killed. Nothing happens if it is
+  /// no such file, or the block is gone.
+  static void drop_user_of_dead(int file, std::uint64_t offset, std::uint64_t serial, std::uint64_t bytes) noexcept;
   /// Whether its maker has given it back.
   bool is_retired() const noexcept;
   /// One more handle; `from_message`: it came in a message, which counted until now. False if the block is gone.
@@ -79,6 +82,9 @@ class SharedArena {
 
  private:
   struct Control;
+  static bool fits(std::size_t size, std::uint64_t offset, std::uint64_t bytes) noexcept {
+    return offset % shared_block_alignment == 0 && offset < size && bytes <= size - offset;
+  }
   using Word = std::atomic<std::uint64_t>;
 
   SharedArena(Ticket ticket, FileDescriptor file);
