@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <utility>
 
 namespace troupe::detail {
 
@@ -92,7 +93,10 @@ TaskRecord::TaskRecord(Ref<PoolCore> core, std::uint64_t id, Ref<TaskListener> l
       data_(reinterpret_cast<std::uint64_t*>(this + 1)),
       capacity_(static_cast<std::uint32_t>(capacity)) {}
 
-TaskRecord::~TaskRecord() { release_segments(); }
+TaskRecord::~TaskRecord() {
+  release_segments();
+  if (!ended_) take_back_handles();  // it was never submitted
+}
 
 void TaskRecord::destroy() const noexcept {
   auto* self = const_cast<TaskRecord*>(this);
@@ -127,6 +131,11 @@ void TaskRecord::release_segments() noexcept {
   extras_->segments.clear();
 }
 
+void TaskRecord::take_back_handles() noexcept {
+  if (!extras_ || attempts > 0 || !core().is_ours()) return;
+  WrittenHandles::take_back(std::exchange(extras_->take_back, {}));
+}
+
 void TaskRecord::finish(std::span<const std::uint64_t> result, std::span<const SegmentRef> result_segments,
                         std::shared_ptr<ArenaView> arena, bool is_failure) {
   release_segments();
@@ -153,6 +162,7 @@ void TaskRecord::fail(std::exception_ptr error) {
 
 void TaskRecord::ended() {
   ended_ = true;
+  if (extras_) extras_->take_back.clear();
   core().task_ended(extras_ ? extras_->counted_bytes : 0);
   const auto listener = std::move(listener_);
   complete();

@@ -30,7 +30,7 @@ Ref<TaskRecord> TaskBuilder::finish(Ref<TaskListener> listener) {
   auto task =
       TaskRecord::create(Ref<PoolCore>::share(&core_), id_, words, message_.take_segments(), std::move(listener));
   scratch_.set_used(words.size());
-  handles_.sent();
+  if (auto take_back = handles_.sent_for_now(); !take_back.empty()) task->set_take_back(std::move(take_back));
   if (options_ != nullptr || deadline != no_deadline) task->set_options(Ref<SharedOptions>::share(options_), deadline);
   return task;
 }

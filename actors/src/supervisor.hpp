@@ -86,6 +86,7 @@ class Supervisor final : public Actor {
   void end_task(WorkerSlot& slot, const Ref<TaskRecord>& task, const Frame& frame, bool failed, bool retry);
   bool take_back_last(WorkerSlot& slot);
   void fail_task(TaskRecord& task, const std::exception_ptr& error);
+  void fail_unbegun(TaskRecord& task, const std::exception_ptr& error);
   void fail_cancelled(TaskRecord& task);
   void stop_workers_when_done();
 

@@ -127,7 +127,7 @@ void Supervisor::expire(const Ref<TaskRecord>& task) {
   };
   WorkerSlot* slot = slot_of(*task);
   if (task->has_ended()) return;
-  if (slot == nullptr || take_out(*slot, *task)) return fail_task(*task, error("still waited for a worker"));
+  if (slot == nullptr || take_out(*slot, *task)) return fail_unbegun(*task, error("still waited for a worker"));
   kill_running(*slot, *task, error("was running; its worker was killed"),
                task_name(task->words()) + " ran past its deadline");
 }
@@ -146,7 +146,8 @@ bool Supervisor::cancel_task(const Ref<TaskRecord>& task, const CancelOptions& o
   if (task->has_ended()) return false;
   if (slot == nullptr || take_out(*slot, *task)) {
     ++num_cancelled_;
-    fail_task(*task, std::make_exception_ptr(Cancelled(task_name(task->words()) + " was cancelled before it began")));
+    const std::string text = task_name(task->words()) + " was cancelled before it began";
+    fail_unbegun(*task, std::make_exception_ptr(Cancelled(text)));
     return true;
   }
   if (!options.force) return false;

@@ -67,7 +67,7 @@ void Supervisor::receive(Mail& mail) {
 void Supervisor::take_task(Ref<TaskRecord> task) {
   if (broken_ || ending()) {
     const char* how = terminated_ ? " was terminated" : " was closed";
-    return fail_task(*task, broken_ ? broken_ : std::make_exception_ptr(Cancelled(core_.name() + how)));
+    return fail_unbegun(*task, broken_ ? broken_ : std::make_exception_ptr(Cancelled(core_.name() + how)));
   }
   if (task->deadline() != no_deadline) note_deadline(*task);
   if (!backlog_.empty() || !hand_out(task)) backlog_.push_back(std::move(task));
@@ -243,6 +243,12 @@ void Supervisor::fail_task(TaskRecord& task, const std::exception_ptr& error) {
   ++num_failed_;
   forget_deadline(task);
   task.fail(error);
+}
+
+// Of a task that no worker has.
+void Supervisor::fail_unbegun(TaskRecord& task, const std::exception_ptr& error) {
+  task.take_back_handles();
+  fail_task(task, error);
 }
 
 // Of a task that was cancelled while it ran, whatever has ended it.

@@ -224,8 +224,8 @@ void Supervisor::fail_all(const std::exception_ptr& error) {
     for (auto& entry : slot->in_flight) fail_task(*entry.task, error);
     slot->in_flight.clear();
   }
-  while (!backlog_.empty()) fail_task(*backlog_.pop_front(), error);
-  for (const Due& resting : std::exchange(resting_, {})) fail_task(*resting.task, error);
+  while (!backlog_.empty()) fail_unbegun(*backlog_.pop_front(), error);
+  for (const Due& resting : std::exchange(resting_, {})) fail_unbegun(*resting.task, error);
   graces_.clear();
 }
 

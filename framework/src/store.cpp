@@ -63,8 +63,12 @@ std::vector<FileDescriptor> store::withdraw(Ticket ticket) {
 
 WrittenHandles::~WrittenHandles() {
   current_ = outer_;
-  for (const TakeBack& take_back : take_back_) try {
-      take_back();
+  take_back(take_back_);
+}
+
+void WrittenHandles::take_back(const std::vector<TakeBack>& all) noexcept {
+  for (const TakeBack& one : all) try {
+      one();
     } catch (const Error&) {
       // The nursery is gone, and with it what it kept.
     }

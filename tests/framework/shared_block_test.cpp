@@ -282,7 +282,32 @@ TEST_P(SharedBlockOfKilled, IsFreeWhenItsUserIsKilled) {
       process.join();
     }
   }
-  EXPECT_EQ(num_taken(), taken);
+  // The nursery hears of a process that was not forked there when we do.
+  EXPECT_TRUE(comes_true([&] { return num_taken() == taken; }));
+}
+
+void wait_for_text(const FileDescriptor& line) { receive_text(line); }
+void take_block(const SharedBlock&) {}
+
+// Tasks that are cancelled, refused, or in a pool that is terminated: their messages are read by nobody.
+TEST(SharedBlock, IsFreeWhenNoWorkerBeginsItsTask) {
+  const std::size_t taken = num_taken();
+  {
+    Pool pool{PoolOptions{.workers = 1, .name = {}, .max_pending_tasks = 3, .when_full = WhenFull::fail}};
+    auto [mine, theirs] = make_line();
+    auto busy = pool.apply_async(wait_for_text, std::move(theirs));
+    auto cancelled = pool.apply_async(take_block, SharedBlock{1000});
+    auto late = pool.with({.deadline = 1ms}).apply_async(take_block, SharedBlock{1000});
+    EXPECT_THROW(pool.apply_async(take_block, SharedBlock{1000}), Full);
+    EXPECT_TRUE(cancelled.cancel());
+    EXPECT_THROW(cancelled.get(), Cancelled);
+    EXPECT_THROW(late.get(), TimeoutError);
+    auto terminated = pool.apply_async(take_block, SharedBlock{1000});
+    pool.terminate();
+    EXPECT_THROW(terminated.get(), Cancelled);
+    EXPECT_THROW(busy.get(), Error);
+    EXPECT_EQ(num_taken(), taken);
+  }
 }
 
 // A task that is retried reads the same message twice.

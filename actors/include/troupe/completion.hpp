@@ -7,6 +7,7 @@
 #include <troupe/arena.hpp>
 #include <troupe/bell.hpp>
 #include <troupe/ref.hpp>
+#include <troupe/store.hpp>
 #include <troupe/task_options.hpp>
 #include <troupe/wire_message.hpp>
 
@@ -87,10 +88,14 @@ class TaskRecord final : public Completion {
                                 std::vector<SegmentRef> segments, Ref<TaskListener> listener);
   /// Says how the task is to be run. Before it is submitted.
   void set_options(Ref<SharedOptions> options, Deadline deadline);
+  /// What takes back the handles in the task's message. Before it is submitted.
+  void set_take_back(std::vector<WrittenHandles::TakeBack> take_back) { extras().take_back = std::move(take_back); }
   /// Null: none, all defaults.
   const TaskOptions* options() const noexcept {
     return extras_ && extras_->options ? &extras_->options->options : nullptr;
   }
+  /// No worker has begun it, and none will: takes back the handles in its message. May ask the nursery.
+  void take_back_handles() noexcept;
   /// When it must have ended.
   Deadline deadline() const noexcept { return extras_ ? extras_->deadline : no_deadline; }
   /// Whether there is anything about it that most tasks have not: options, a deadline, a cancel.
@@ -136,6 +141,7 @@ class TaskRecord final : public Completion {
  private:
   struct Extras {  // what few tasks have
     std::vector<SegmentRef> segments;
+    std::vector<WrittenHandles::TakeBack> take_back;
     std::shared_ptr<ArenaView> arena;  // of a result's segments; null while they are the task's
     std::exception_ptr error;
     Ref<SharedOptions> options;

@@ -79,6 +79,10 @@ class WrittenHandles {
   const std::vector<Ticket>& tickets() const noexcept { return tickets_; }
   /// The message is on its way.
   void sent() noexcept { take_back_.clear(); }
+  /// The same; what is returned is for `take_back`, should the message turn out to be read by nobody.
+  [[nodiscard]] std::vector<TakeBack> sent_for_now() noexcept { return std::exchange(take_back_, {}); }
+  /// Takes back what the handles of a message have counted. May ask the nursery.
+  static void take_back(const std::vector<TakeBack>& all) noexcept;
 
  private:
   void add(Ticket ticket, TakeBack take_back);
