@@ -17,15 +17,6 @@ namespace troupe {
 
 // What goes through the socket: single bytes wake, longer datagrams bring descriptors and the tag of their message.
 
-std::pair<FileDescriptor, FileDescriptor> LaneSocket::make_pair() {
-  std::array<int, 2> numbers{};
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, numbers.data()) != 0)
-    throw OSError(errno, "making the sockets of a pipe");
-  std::pair ends{above_standard(FileDescriptor{numbers[0]}), above_standard(FileDescriptor{numbers[1]})};
-  if (!ends.first || !ends.second) throw OSError(errno, "making the sockets of a pipe");
-  return ends;
-}
-
 // The mark is set after the byte was sent: whoever is killed in between has woken the sleeper all the same.
 void LaneSocket::wake(Bell& bell, std::uint32_t seen) noexcept {
   const char token = 1;

@@ -23,8 +23,6 @@ class LaneSocket {
   using Bell = std::atomic<std::uint32_t>;
 
   explicit LaneSocket(FileDescriptor socket) noexcept : socket_(std::move(socket)) {}
-  /// Two that belong together. Errors: OSError.
-  static std::pair<FileDescriptor, FileDescriptor> make_pair();
 
   int get() const noexcept { return socket_.get(); }
   void close() noexcept { socket_.reset(); }

@@ -96,11 +96,12 @@ std::pair<std::unique_ptr<Link>, std::unique_ptr<Link>> PipeLink::make(bool dupl
   const auto memory = std::make_shared<const Memory>(std::move(file), lanes);
   auto first = std::unique_ptr<PipeLink>(new PipeLink(memory));
   auto second = std::unique_ptr<PipeLink>(new PipeLink(memory));
-  auto [reading, writing] = LaneSocket::make_pair();
+  constexpr const char* purpose = "making the sockets of a pipe";
+  auto [reading, writing] = make_socket_pair(purpose);
   first->read_from(0, std::move(reading));
   second->write_to(0, std::move(writing));
   if (duplex) {
-    std::tie(reading, writing) = LaneSocket::make_pair();
+    std::tie(reading, writing) = make_socket_pair(purpose);
     second->read_from(1, std::move(reading));
     first->write_to(1, std::move(writing));
   }

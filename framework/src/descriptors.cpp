@@ -35,15 +35,6 @@ std::pair<FileDescriptor, FileDescriptor> make_pipe(const char* purpose) {
   return {std::move(reader), std::move(writer)};
 }
 
-std::pair<FileDescriptor, FileDescriptor> make_socket_pair(const char* purpose) {
-  std::array<int, 2> ends{-1, -1};
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) throw OSError(errno, purpose);
-  FileDescriptor first = above_standard(FileDescriptor{ends[0]});
-  FileDescriptor second = above_standard(FileDescriptor{ends[1]});
-  if (!first || !second) throw OSError(errno, purpose);
-  return {std::move(first), std::move(second)};
-}
-
 int send_datagram(int socket, std::span<const std::byte> bytes, std::span<const int> descriptors, bool wait) noexcept {
   iovec part{.iov_base = const_cast<std::byte*>(bytes.data()), .iov_len = bytes.size()};
   alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(max_datagram_descriptors * sizeof(int))> control{};

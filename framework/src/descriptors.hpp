@@ -20,8 +20,6 @@ namespace troupe {
 
 /// A pipe, closed on exec: {read end, which never blocks, write end}. Errors: OSError naming `purpose`.
 std::pair<FileDescriptor, FileDescriptor> make_pipe(const char* purpose);
-/// Two connected SOCK_SEQPACKET sockets, closed on exec. Errors: OSError naming `purpose`.
-std::pair<FileDescriptor, FileDescriptor> make_socket_pair(const char* purpose);
 
 /// Most descriptors beside one datagram; what the kernel allows.
 inline constexpr std::size_t max_datagram_descriptors = 253;

@@ -8,6 +8,7 @@
 #include <ctime>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 namespace troupe {
@@ -39,6 +40,15 @@ int resize_file(int file, std::size_t bytes) noexcept {
 void FileDescriptor::reset(int number) noexcept {
   if (number_ >= 0) ::close(number_);
   number_ = number;
+}
+
+std::pair<FileDescriptor, FileDescriptor> make_socket_pair(const char* purpose) {
+  int ends[2] = {-1, -1};
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) throw OSError(errno, purpose);
+  FileDescriptor first = above_standard(FileDescriptor{ends[0]});
+  FileDescriptor second = above_standard(FileDescriptor{ends[1]});
+  if (!first || !second) throw OSError(errno, purpose);
+  return {std::move(first), std::move(second)};
 }
 
 FileDescriptor create_memory_file(const std::string& name, std::size_t bytes) {

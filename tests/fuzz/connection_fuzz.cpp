@@ -80,7 +80,7 @@ void read_lane(BytesView input) {
   const std::size_t at = positions.head % troupe::lane_bytes;
   const std::size_t size = std::min(input.size(), troupe::lane_bytes - at);
   std::memcpy(data + at, input.data(), size);
-  auto [here, there] = troupe::LaneSocket::make_pair();
+  auto [here, there] = troupe::make_socket_pair("fuzzing");
   there.reset();
   troupe::LaneReader reader{&control, data, std::move(here)};
   troupe::Presence presence;

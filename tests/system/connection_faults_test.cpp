@@ -280,7 +280,7 @@ struct Freed {
 
 // A wake-up that comes when the sleeper is up already stays in the socket, and descriptors come behind it.
 TEST(Lane, DescriptorsComeBehindWakeUpsThatNobodyNeeded) {
-  auto [mine, theirs] = LaneSocket::make_pair();
+  auto [mine, theirs] = make_socket_pair("testing");
   LaneSocket sender{std::move(mine)};
   LaneSocket receiver{std::move(theirs)};
   LaneSocket::Bell bell{0};
@@ -297,7 +297,7 @@ TEST(Lane, DescriptorsComeBehindWakeUpsThatNobodyNeeded) {
 // The system says so in another way when the other side had not read all.
 TEST(Lane, DescriptorsForNobodyAreABrokenPipe) {
   for (const bool all_is_read : {true, false}) {
-    auto [mine, theirs] = LaneSocket::make_pair();
+    auto [mine, theirs] = make_socket_pair("testing");
     LaneSocket sender{std::move(mine)};
     const int number = STDERR_FILENO;
     if (!all_is_read) sender.send_descriptors(4, {&number, 1});
@@ -317,7 +317,7 @@ class DamagedLane : public testing::Test {
 
   /// What reading one message ends with: "message", "end" or "error".
   std::string read() {
-    auto [here, there] = LaneSocket::make_pair();
+    auto [here, there] = make_socket_pair("testing");
     there.reset();
     LaneReader reader{&control_, data_.get(), std::move(here)};
     std::vector<std::byte> bytes;
@@ -373,7 +373,7 @@ TEST_F(DamagedLane, SizesThatCannotBeAreErrors) {
 }
 
 TEST_F(DamagedLane, AReaderGoneMadIsAFullPipe) {
-  auto [here, there] = LaneSocket::make_pair();
+  auto [here, there] = make_socket_pair("testing");
   control_.head = 1000;  // beyond what was written
   LaneWriter writer{&control_, data_.get(), std::move(here)};
   there.reset();

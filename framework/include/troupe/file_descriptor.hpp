@@ -39,6 +39,9 @@ class FileDescriptor {
 /// printed must never end up in it. An empty one stays empty, and errno stays as it is. Thread: any.
 FileDescriptor above_standard(FileDescriptor descriptor) noexcept;
 
+/// Two connected SOCK_SEQPACKET sockets, closed on exec. Thread: any. Errors: OSError naming `purpose`.
+std::pair<FileDescriptor, FileDescriptor> make_socket_pair(const char* purpose);
+
 /// A new memfd of `bytes` zero bytes, closed on exec. `name`, as much of it as the system takes,
 /// shows in /proc/<pid>/fd. Nothing appears in /dev/shm.
 /// Thread: any. Errors: OSError naming the step.
