@@ -219,11 +219,24 @@ def lock_contended():
     return 2 * count / (max(times[2:]) - min(times[:2])), "pairs/s"
 
 
+def ask_events(ping, pong, count):
+    for _ in range(count):
+        ping.set()
+        pong.wait()
+        pong.clear()
+
+
 def answer_events(ping, pong, count):
     for _ in range(count):
         ping.wait()
         ping.clear()
         pong.set()
+
+
+def ask_permits(ping, pong, count):
+    for _ in range(count):
+        ping.release()
+        pong.acquire()
 
 
 def answer_permits(ping, pong, count):
@@ -232,33 +245,21 @@ def answer_permits(ping, pong, count):
         pong.release()
 
 
-def semaphore_wake():
-    ping, pong, count = mp.Semaphore(0), mp.Semaphore(0), 500
-    process = mp.Process(target=answer_permits, args=(ping, pong, 6 * count))
+def wake(ping, pong, ask, answer):
+    count = 500
+    process = mp.Process(target=answer, args=(ping, pong, 6 * count))
     process.start()
-
-    def batch():
-        for _ in range(count):
-            ping.release()
-            pong.acquire()
-    result = 1e6 / rate(count, batch)
+    result = 1e6 / rate(count, lambda: ask(ping, pong, count))
     process.join()
     return result, "us"
+
+
+def semaphore_wake():
+    return wake(mp.Semaphore(0), mp.Semaphore(0), ask_permits, answer_permits)
 
 
 def event_wake():
-    ping, pong, count = mp.Event(), mp.Event(), 500
-    process = mp.Process(target=answer_events, args=(ping, pong, 6 * count))
-    process.start()
-
-    def batch():
-        for _ in range(count):
-            ping.set()
-            pong.wait()
-            pong.clear()
-    result = 1e6 / rate(count, batch)
-    process.join()
-    return result, "us"
+    return wake(mp.Event(), mp.Event(), ask_events, answer_events)
 
 
 def meet(barrier, count):
