@@ -9,6 +9,7 @@
 
 #include "support/connections.hpp"
 #include "support/processes.hpp"
+#include "support/start_methods.hpp"
 
 #include <gtest/gtest.h>
 
@@ -36,11 +37,7 @@ void echo(Connection connection) {
   connection.close();
 }
 
-class TestConnection : public testing::TestWithParam<StartMethod> {
- protected:
-  void SetUp() override { set_start_method(GetParam(), true); }
-  void TearDown() override { set_start_method(std::nullopt, true); }
-};
+class TestConnection : public EveryMethod {};
 
 // Objects and bytes round-trip; receiving into a buffer; poll; 16 MiB; the end of the messages.
 TEST_P(TestConnection, test_connection) {
@@ -237,12 +234,7 @@ TEST_P(TestPoll, test_dont_merge) {
   process.join();
 }
 
-std::string method_name(const testing::TestParamInfo<StartMethod>& method) {
-  return std::string(to_string(method.param));
-}
-
-const auto methods = testing::Values(StartMethod::forkserver, StartMethod::fork, StartMethod::spawn);
-INSTANTIATE_TEST_SUITE_P(P, TestConnection, methods, method_name);
-INSTANTIATE_TEST_SUITE_P(P, TestPoll, methods, method_name);
+INSTANTIATE_TEST_SUITE_P(P, TestConnection, every_start_method, name_of_method);
+INSTANTIATE_TEST_SUITE_P(P, TestPoll, every_start_method, name_of_method);
 
 }  // namespace

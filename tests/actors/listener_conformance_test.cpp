@@ -9,6 +9,7 @@
 
 #include "support/connections.hpp"
 #include "support/processes.hpp"
+#include "support/start_methods.hpp"
 
 #include <gtest/gtest.h>
 
@@ -33,12 +34,6 @@ using namespace troupe;
 using namespace troupe::test;
 
 constexpr std::array families{Family::af_inet, Family::af_unix};
-
-class PerStartMethod : public testing::TestWithParam<StartMethod> {
- protected:
-  void SetUp() override { set_start_method(GetParam(), true); }
-  void TearDown() override { set_start_method(std::nullopt, true); }
-};
 
 // A second listener at an address in use is an OSError.
 TEST(TestListener, test_multiple_bind) {
@@ -101,7 +96,7 @@ TEST(TestListener, test_abstract_socket) {
   check_listener(std::move(listener));
 }
 
-class TestListenerClient : public PerStartMethod {};
+class TestListenerClient : public EveryMethod {};
 
 // For each family a child connects and sends; the accepted end receives it.
 TEST_P(TestListenerClient, test_listener_client) {
@@ -194,7 +189,7 @@ void receive_and_send_signalled(Connection connection) {
   connection.send_bytes(std::string(large, 'x'));
 }
 
-class TestIgnoreEINTR : public PerStartMethod {};
+class TestIgnoreEINTR : public EveryMethod {};
 
 // A process is signalled while it receives and while it sends: both finish with the data intact.
 TEST_P(TestIgnoreEINTR, test_ignore) {
@@ -238,7 +233,7 @@ void send_upper_case(Connection control) {
   }
 }
 
-class TestPicklingConnections : public PerStartMethod {};
+class TestPicklingConnections : public EveryMethod {};
 
 // A child sends on the connections that it accepts; the parent reads from them what another process wrote.
 TEST_P(TestPicklingConnections, test_pickling) {
@@ -268,12 +263,8 @@ TEST_P(TestPicklingConnections, test_pickling) {
   writer.join();
 }
 
-std::string method_name(const testing::TestParamInfo<StartMethod>& method) {
-  return std::string(to_string(method.param));
-}
-const auto methods = testing::Values(StartMethod::forkserver, StartMethod::fork, StartMethod::spawn);
-INSTANTIATE_TEST_SUITE_P(P, TestListenerClient, methods, method_name);
-INSTANTIATE_TEST_SUITE_P(P, TestIgnoreEINTR, methods, method_name);
-INSTANTIATE_TEST_SUITE_P(P, TestPicklingConnections, methods, method_name);
+INSTANTIATE_TEST_SUITE_P(P, TestListenerClient, every_start_method, name_of_method);
+INSTANTIATE_TEST_SUITE_P(P, TestIgnoreEINTR, every_start_method, name_of_method);
+INSTANTIATE_TEST_SUITE_P(P, TestPicklingConnections, every_start_method, name_of_method);
 
 }  // namespace

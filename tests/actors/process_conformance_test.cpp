@@ -7,6 +7,7 @@
 #include <troupe/process.hpp>
 
 #include "support/processes.hpp"
+#include "support/start_methods.hpp"
 
 #include <gtest/gtest.h>
 
@@ -42,11 +43,7 @@ bool is_listed(const Process& process) {
   return std::ranges::find(children, static_cast<const ProcessRef&>(process)) != children.end();
 }
 
-class TestProcess : public testing::TestWithParam<StartMethod> {
- protected:
-  void SetUp() override { set_start_method(GetParam(), true); }
-  void TearDown() override { set_start_method(std::nullopt, true); }
-};
+class TestProcess : public EveryMethod {};
 
 // The handle of the calling process is alive, not daemonic, has a key, its own pid, and no exit code.
 TEST_P(TestProcess, test_current) {
@@ -423,8 +420,6 @@ TEST_P(TestProcess, test_forkserver_sigint) {
   EXPECT_EQ(first.exitcode(), 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(P, TestProcess,
-                         testing::Values(StartMethod::forkserver, StartMethod::fork, StartMethod::spawn),
-                         [](const auto& method) { return std::string(to_string(method.param)); });
+INSTANTIATE_TEST_SUITE_P(P, TestProcess, every_start_method, name_of_method);
 
 }  // namespace

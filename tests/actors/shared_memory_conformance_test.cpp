@@ -14,6 +14,7 @@
 #include "support/nursery.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
+#include "support/start_methods.hpp"
 
 #include <capnp/message.h>
 #include <gmock/gmock.h>
@@ -74,11 +75,7 @@ class Sent {
   capnp::MallocMessageBuilder message_;
 };
 
-class TestSharedMemory : public testing::TestWithParam<StartMethod> {
- protected:
-  void SetUp() override { set_start_method(GetParam(), true); }
-  void TearDown() override { set_start_method(std::nullopt, true); }
-};
+class TestSharedMemory : public EveryMethod {};
 
 // Names, sizes, the memory itself, and what cannot be.
 TEST_P(TestSharedMemory, test_shared_memory_basics) {
@@ -340,9 +337,7 @@ TEST_P(TestSharedMemory, test_shared_memory_cleaned_after_process_termination) {
   EXPECT_THAT(program.errors(), HasSubstr(name));
 }
 
-INSTANTIATE_TEST_SUITE_P(Methods, TestSharedMemory,
-                         testing::Values(StartMethod::fork, StartMethod::forkserver, StartMethod::spawn),
-                         [](const auto& its) { return std::string(to_string(its.param)); });
+INSTANTIATE_TEST_SUITE_P(Methods, TestSharedMemory, every_start_method, name_of_method);
 
 // --- TestResourceTracker: the nursery is the one who cleans up ---
 

@@ -8,6 +8,7 @@
 #include <troupe/wait.hpp>
 
 #include "support/processes.hpp"
+#include "support/start_methods.hpp"
 
 #include <gtest/gtest.h>
 
@@ -29,11 +30,7 @@ using namespace std::chrono_literals;
 using namespace troupe;
 using namespace troupe::test;
 
-class TestWait : public testing::TestWithParam<StartMethod> {
- protected:
-  void SetUp() override { set_start_method(GetParam(), true); }
-  void TearDown() override { set_start_method(std::nullopt, true); }
-};
+class TestWait : public EveryMethod {};
 
 /// As in the original: the slow cases write with pauses of random length.
 void pause_if(bool slow) {
@@ -138,10 +135,6 @@ TEST_P(TestWait, test_neg_timeout) {
   EXPECT_TRUE(wait(std::vector<Waitable>{}, 0s).empty());
 }
 
-std::string method_name(const testing::TestParamInfo<StartMethod>& method) {
-  return std::string(to_string(method.param));
-}
-INSTANTIATE_TEST_SUITE_P(P, TestWait, testing::Values(StartMethod::forkserver, StartMethod::fork, StartMethod::spawn),
-                         method_name);
+INSTANTIATE_TEST_SUITE_P(P, TestWait, every_start_method, name_of_method);
 
 }  // namespace

@@ -1,12 +1,14 @@
 #pragma once
 
-// What cases share that are run with workers of every start method.
+// What cases share that are run for every start method.
 
+#include <troupe/context.hpp>
 #include <troupe/pool.hpp>
 #include <troupe/start_method.hpp>
 
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <string>
 
 namespace troupe::test {
@@ -16,6 +18,13 @@ inline const auto every_start_method = testing::Values(StartMethod::fork, StartM
 inline std::string name_of_method(const testing::TestParamInfo<StartMethod>& method) {
   return std::string(to_string(method.param));
 }
+
+/// Has every case start its processes by the method that is its parameter.
+class EveryMethod : public testing::TestWithParam<StartMethod> {
+ protected:
+  void SetUp() override { set_start_method(GetParam(), true); }
+  void TearDown() override { set_start_method(std::nullopt, true); }
+};
 
 /// A pool of four workers, as CPython's _TestPool has.
 class PoolOfFour : public testing::TestWithParam<StartMethod> {

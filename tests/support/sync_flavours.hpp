@@ -2,13 +2,13 @@
 
 // The two flavours that the cases about locks and the like are run in: processes, and threads under the same names.
 
-#include <troupe/context.hpp>
 #include <troupe/dummy.hpp>
 #include <troupe/error.hpp>
 #include <troupe/process.hpp>
 #include <troupe/queue.hpp>
 
 #include "processes.hpp"
+#include "start_methods.hpp"
 
 #include <gtest/gtest.h>
 
@@ -87,13 +87,6 @@ bool reaches(const Semaphore& semaphore, int value) {
 /// The short time of the original cases, in which what must not happen has its chance to.
 inline constexpr std::chrono::milliseconds a_while{100};
 
-/// Runs each case of flavour P for every start method.
-class EveryMethod : public testing::TestWithParam<StartMethod> {
- protected:
-  void SetUp() override { set_start_method(GetParam(), true); }
-  void TearDown() override { set_start_method(std::nullopt, true); }
-};
-
 }  // namespace troupe::test
 
 /// Defines case NAME of suite SUITE in both flavours: NAME<Processes>() for every start method, NAME<Threads>().
@@ -101,8 +94,5 @@ class EveryMethod : public testing::TestWithParam<StartMethod> {
   TEST_P(SUITE, NAME) { NAME<troupe::test::Processes>(); } \
   TEST(SUITE##OfThreads, NAME) { NAME<troupe::test::Threads>(); }
 
-#define TROUPE_TEST_EVERY_METHOD(SUITE)                                                                     \
-  INSTANTIATE_TEST_SUITE_P(P, SUITE,                                                                        \
-                           testing::Values(troupe::StartMethod::forkserver, troupe::StartMethod::fork,       \
-                                           troupe::StartMethod::spawn),                                     \
-                           [](const auto& method) { return std::string(troupe::to_string(method.param)); })
+#define TROUPE_TEST_EVERY_METHOD(SUITE) \
+  INSTANTIATE_TEST_SUITE_P(P, SUITE, troupe::test::every_start_method, troupe::test::name_of_method)
