@@ -7,6 +7,7 @@
 #include <troupe/pipe.hpp>
 
 #include "support/connections.hpp"
+#include "support/errors.hpp"
 #include "support/forked.hpp"
 #include "support/limits.hpp"
 #include "support/nursery.hpp"
@@ -43,7 +44,7 @@ FileDescriptor any_file() { return create_memory_file("any", 1); }
 template <class Action>
 int error_with(rlim_t left, Action action) {
   const LimitedFiles limit{first_free_descriptor() + left};
-  return error_of(action);
+  return errno_of(action);
 }
 
 class AtTheLimitOfDescriptors : public testing::TestWithParam<Ends (*)()> {
@@ -73,7 +74,7 @@ TEST_P(AtTheLimitOfDescriptors, ReceivingFailsForThatMessageOnly) {
     a.send("next");
     EXPECT_EQ(b.recv<std::string>(), "next");
     send_one(kind);
-    EXPECT_EQ(error_of(receive[static_cast<std::size_t>(kind)]), 0);
+    EXPECT_EQ(errno_of(receive[static_cast<std::size_t>(kind)]), 0);
   }
 }
 
@@ -90,7 +91,7 @@ TEST(ConnectionLimits, AMessageWhoseDescriptorsAreLostLeavesTheNextOneIts) {
   a.send(any_file());
   EXPECT_EQ(error_with(0, [&end = b] { EXPECT_TRUE(end.poll()); }), 0);
   a.send(any_file());
-  EXPECT_EQ(error_of(receive), EMFILE);
+  EXPECT_EQ(errno_of(receive), EMFILE);
   EXPECT_TRUE(receive());
 }
 
@@ -102,7 +103,7 @@ TEST(ConnectionLimits, ReceivingOneHandleTakesNoneOfTheNext) {
   a.send_handle(STDERR_FILENO);
   const auto receive = [&end = b] { end.recv_handle(); };
   EXPECT_EQ(error_with(1, receive), 0);
-  EXPECT_EQ(error_of(receive), 0);
+  EXPECT_EQ(errno_of(receive), 0);
 }
 
 // Descriptors stay on their machine. What can be sent goes on.
@@ -110,7 +111,7 @@ TEST(ConnectionLimits, NoDescriptorsGoThroughTcp) {
   Listener listener{{.family = Family::af_inet}};
   Connection client = Client(listener.address());
   Connection accepted = listener.accept();
-  EXPECT_EQ(error_of([&] { client.send_handle(STDERR_FILENO); }), EOPNOTSUPP);
+  EXPECT_EQ(errno_of([&] { client.send_handle(STDERR_FILENO); }), EOPNOTSUPP);
   client.send("next");
   EXPECT_EQ(accepted.recv<std::string>(), "next");
 }

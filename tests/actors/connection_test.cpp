@@ -8,6 +8,7 @@
 #include <troupe/process.hpp>
 
 #include "support/connections.hpp"
+#include "support/errors.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
 #include "support/processor_time.hpp"
@@ -87,7 +88,7 @@ TEST(Connection, SendingToAClosedEndIsABrokenPipe) {
     a.send(2);
     b.recv<int>();
     b.close();
-    EXPECT_EQ(error_of([&] { a.send(3); }), EPIPE);
+    EXPECT_EQ(errno_of([&] { a.send(3); }), EPIPE);
     EXPECT_EQ(a.recv<int>(), 1);
     EXPECT_THROW(a.recv<int>(), EOFError);
     EXPECT_TRUE(a.poll());
@@ -107,7 +108,7 @@ TEST(Connection, AKilledProcessIsTheEnd) {
   mine.recv<int>();
   process.kill();
   EXPECT_THROW(mine.recv<int>(), EOFError);
-  EXPECT_EQ(error_of([&] { mine.send(1); }), EPIPE);
+  EXPECT_EQ(errno_of([&] { mine.send(1); }), EPIPE);
   process.join();
 }
 
@@ -120,7 +121,7 @@ TEST(Connection, SendingToAJoinedProcessIsABrokenPipe) {
     mine.send(5);
     EXPECT_EQ(mine.recv<int>(), 5);
     process.join();
-    EXPECT_EQ(error_of([&] { mine.send(6); }), EPIPE);
+    EXPECT_EQ(errno_of([&] { mine.send(6); }), EPIPE);
   }
 }
 
@@ -231,7 +232,7 @@ TEST(Connection, HalfAMessageIsAnError) {
     EXPECT_TRUE(mine.poll(patience));
     process.kill();
     process.join();
-    EXPECT_EQ(error_of([&] { mine.recv_bytes(); }), ECONNRESET);
+    EXPECT_EQ(errno_of([&] { mine.recv_bytes(); }), ECONNRESET);
   }
 }
 
@@ -244,7 +245,7 @@ TEST(Connection, ASenderThatWaitsSeesTheEnd) {
     wait_for_state(main, 'S');
     process.kill();
   }};
-  EXPECT_EQ(error_of([&] { mine.send_bytes(std::string(std::size_t{16} << 20, 'z')); }), EPIPE);
+  EXPECT_EQ(errno_of([&] { mine.send_bytes(std::string(std::size_t{16} << 20, 'z')); }), EPIPE);
 }
 
 // A message that was left half written by one process spoils the pipe for the others, and they are told.
@@ -257,8 +258,8 @@ TEST(Connection, AMessageLeftHalfWrittenIsSeenByTheNextSender) {
   EXPECT_TRUE(wait_for_state(*process.pid(), 'S'));
   process.kill();
   process.join();
-  EXPECT_EQ(error_of([&] { theirs.send(1); }), EIO);
-  EXPECT_EQ(error_of([&] { mine.recv_bytes(); }), EIO);
+  EXPECT_EQ(errno_of([&] { theirs.send(1); }), EIO);
+  EXPECT_EQ(errno_of([&] { mine.recv_bytes(); }), EIO);
 }
 
 // Connections and descriptors are parts of messages; the receiver's copy works when the sender's is closed.

@@ -1,7 +1,6 @@
 // The cases of CPython's _TestSharedMemory and TestResourceTracker under their names. What each pins down is restated
 // in one line.
 
-#include <troupe/codec.hpp>
 #include <troupe/context.hpp>
 #include <troupe/error.hpp>
 #include <troupe/process.hpp>
@@ -11,12 +10,13 @@
 #include <troupe/shared_memory.hpp>
 #include <troupe/shared_memory_manager.hpp>
 
+#include "framework/codec_fixture.hpp"
+#include "support/errors.hpp"
 #include "support/nursery.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
 #include "support/start_methods.hpp"
 
-#include <capnp/message.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -26,7 +26,6 @@
 #include <cstddef>
 #include <cstdio>
 #include <filesystem>
-#include <functional>
 #include <iostream>
 #include <limits>
 #include <string>
@@ -48,15 +47,6 @@ std::string new_name(const std::string& purpose) {
 
 bool is_named(const std::string& name) { return std::filesystem::exists("/dev/shm/" + name); }
 
-int errno_of(const std::function<void()>& code) {
-  try {
-    code();
-  } catch (const OSError& error) {
-    return error.errno_value();
-  }
-  return 0;
-}
-
 void write_text(const SharedMemory& memory, std::string_view text) {
   std::ranges::copy(std::as_bytes(std::span{text}), memory.buf().begin());
 }
@@ -64,16 +54,6 @@ void write_text(const SharedMemory& memory, std::string_view text) {
 std::string read_text(const SharedMemory& memory, std::size_t size) {
   return {reinterpret_cast<const char*>(memory.buf().data()), size};
 }
-
-template <class T>
-class Sent {
- public:
-  explicit Sent(const T& value) { encode(value, message_.initRoot<wire::Value>()); }
-  T open() { return decode<T>(message_.getRoot<wire::Value>().asReader()); }
-
- private:
-  capnp::MallocMessageBuilder message_;
-};
 
 class TestSharedMemory : public EveryMethod {};
 
@@ -136,7 +116,7 @@ TEST_P(TestSharedMemory, test_invalid_shared_memory_cration) {
 TEST_P(TestSharedMemory, test_shared_memory_pickle_unpickle) {
   const auto memory = SharedMemory::create(512);
   write_text(memory, "pickle");
-  const auto same = Sent{memory}.open();
+  const auto same = Sent{memory}.as<SharedMemory>();
   EXPECT_EQ(same.name(), memory.name());
   EXPECT_EQ(read_text(same, 6), "pickle");
   write_text(same, "unpick");
@@ -150,7 +130,7 @@ TEST_P(TestSharedMemory, test_shared_memory_pickle_unpickle_dead_object) {
   Sent sent{memory};
   memory.close();
   memory.unlink();
-  EXPECT_EQ(errno_of([&] { sent.open(); }), ENOENT);
+  EXPECT_EQ(errno_of([&] { sent.as<SharedMemory>(); }), ENOENT);
 }
 
 // By name and as an argument.
@@ -305,7 +285,7 @@ TEST_P(TestSharedMemory, test_shared_memory_ShareableList_pickling_dead_object) 
   Sent sent{list};
   list.shm().close();
   list.shm().unlink();
-  EXPECT_EQ(errno_of([&] { sent.open(); }), ENOENT);
+  EXPECT_EQ(errno_of([&] { sent.as<ShareableList>(); }), ENOENT);
 }
 
 [[maybe_unused]] const bool holder = add_role("hold_memory", [](int argc, char** argv, const std::string& words) {

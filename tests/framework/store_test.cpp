@@ -5,6 +5,7 @@
 #include <troupe/error.hpp>
 #include <troupe/process.hpp>
 
+#include "support/errors.hpp"
 #include "support/nursery.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
@@ -55,12 +56,7 @@ Ticket deposit(const FileDescriptor& descriptor) {
 }
 
 int error_of_withdraw(Ticket ticket) {
-  try {
-    store::withdraw(ticket);
-    return 0;
-  } catch (const OSError& error) {
-    return error.errno_value();
-  }
+  return errno_of([&] { store::withdraw(ticket); });
 }
 
 class StoreEveryMethod : public testing::TestWithParam<StartMethod> {};

@@ -18,17 +18,6 @@ inline std::string to_text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-/// The errno of the OSError that `action` throws; 0: none.
-template <class Action>
-int error_of(Action action) {
-  try {
-    action();
-    return 0;
-  } catch (const OSError& error) {
-    return error.errno_value();
-  }
-}
-
 /// An offset outside of the buffer takes nothing; a message that does not fit behind it is given with the error.
 template <class AnyConnection>
 void expect_receives_behind_an_offset(std::pair<AnyConnection, AnyConnection> ends) {
