@@ -4,7 +4,7 @@
 #include <troupe/pump.hpp>
 
 #include "../support/forked.hpp"
-#include "../support/nursery.hpp"
+#include "pump_fixture.hpp"
 
 #include <gmock/gmock.h>
 
@@ -12,23 +12,12 @@
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
-#include <ctime>
-#include <dirent.h>
-#include <fcntl.h>
-#include <filesystem>
-#include <fstream>
-#include <functional>
 #include <future>
 #include <latch>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
-#include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <thread>
-#include <unistd.h>
-#include <utility>
 #include <vector>
 
 namespace troupe {
@@ -36,26 +25,10 @@ namespace {
 
 using namespace std::chrono_literals;
 using std::chrono::steady_clock;
+using test::let_pump_run;
+using test::patience;
+using test::Pipe;
 using test::rounds;
-
-/// Long enough for the slowest machine; a test that needs it all has failed.
-constexpr auto patience = 20s;
-
-struct Pipe {
-  Pipe() {
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) throw OSError(errno, "a pipe");
-    read_end.reset(ends[0]);
-    write_end.reset(ends[1]);
-  }
-  void write() const { EXPECT_EQ(::write(write_end.get(), "x", 1), 1); }
-  bool read() const {
-    char c = 0;
-    return ::read(read_end.get(), &c, 1) == 1;
-  }
-  FileDescriptor read_end;
-  FileDescriptor write_end;
-};
 
 /// What a callback reports and a test waits for.
 class Reports {
@@ -80,23 +53,6 @@ class Reports {
   std::condition_variable changed_;
   std::vector<int> values_;
 };
-
-/// Waits until the pump has run everything that it could run so far.
-void let_pump_run() {
-  std::promise<void> done;
-  Pump::instance().run_soon([&] { done.set_value(); });
-  ASSERT_EQ(done.get_future().wait_for(patience), std::future_status::ready);
-}
-
-/// Runs `body` in a process forked through troupe, which fails if an expectation fails there.
-int run_in_child(const std::function<void()>& body) {
-  if (test::thread_sanitized) Pump::stop();
-  const Child child = Child::launch({.name = "pump test", .method = StartMethod::fork, .closure = [&] {
-                                       body();
-                                       if (testing::Test::HasFailure()) ::_exit(1);
-                                     }});
-  return child.wait(steady_clock::now() + patience).value_or(-1000);
-}
 
 TEST(Pump, RunsACallbackWheneverItsDescriptorIsReadable) {
   const Pipe pipe;
@@ -296,119 +252,6 @@ TEST(Pump, SaysWhatItCannotWatch) {
   EXPECT_THROW(Pump::instance().watch(pipe.read_end.get(), [] {}), OSError);  // one watch at a time
   Pump::instance().cancel(id);
   Pump::instance().cancel(Pump::instance().watch(pipe.read_end.get(), [] {}));
-}
-
-/// The thread of this process's pump; empty when there is none.
-std::optional<std::filesystem::path> pump_thread() {
-  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
-    std::ifstream file{task.path() / "comm"};
-    std::string name;
-    if (std::getline(file, name) && name == "troupe-pump") return task.path();
-  }
-  return std::nullopt;
-}
-
-std::string switches_of(const std::filesystem::path& task) {
-  std::ifstream file{task / "status"};
-  std::string text;
-  for (std::string line; std::getline(file, line);)
-    if (line.find("ctxt_switches") != std::string::npos) text += line + '\n';
-  return text;
-}
-
-// Idle means idle: an armed timer and watched descriptors wake nobody.
-TEST(Pump, SleepsWhenThereIsNothingToDo) {
-  const Pipe pipe;
-  const auto watch = Pump::instance().watch(pipe.read_end.get(), [] {});
-  const auto timer = Pump::instance().call_at(steady_clock::now() + 1h, [] {});
-  let_pump_run();
-  const auto thread = pump_thread();
-  ASSERT_TRUE(thread);
-  std::string before;
-  std::string after = switches_of(*thread);
-  // Until it has gone to sleep; then it stays there.
-  for (int calm = 0; calm < 3; calm = before == after ? calm + 1 : 0) {
-    before = std::exchange(after, switches_of(*thread));
-    std::this_thread::sleep_for(10ms);
-  }
-  std::this_thread::sleep_for(100ms);
-  EXPECT_EQ(switches_of(*thread), after);
-  EXPECT_THAT(after, testing::HasSubstr("voluntary"));
-  Pump::instance().cancel(watch);
-  Pump::instance().cancel(timer);
-}
-
-TEST(Pump, EveryProcessHasItsOwn) {
-  if (test::thread_sanitized) GTEST_SKIP() << "ThreadSanitizer does not see threads of such processes";
-  let_pump_run();
-  EXPECT_EQ(run_in_child([&] {
-              const auto before = test::num_descriptors();
-              EXPECT_FALSE(pump_thread());
-              let_pump_run();
-              EXPECT_TRUE(pump_thread());
-              EXPECT_EQ(test::num_descriptors(), before + 2);
-              EXPECT_EQ(run_in_child([] { let_pump_run(); }), 0);
-            }),
-            0);
-  let_pump_run();
-}
-
-TEST(Pump, ComesAfreshAfterItsEnd) {
-  EXPECT_EQ(run_in_child([] {
-              let_pump_run();
-              auto owned = std::make_shared<int>(1);
-              Pump& ended = Pump::instance();
-              ended.call_at(no_deadline, [owned] {});
-              Pump::stop();
-              EXPECT_EQ(owned.use_count(), 1);
-              EXPECT_FALSE(pump_thread());
-              // Threads that still hold on to it do no harm.
-              ended.run_soon([owned] { FAIL() << "the end has come"; });
-              ended.call_at(Deadline{}, [owned] { FAIL() << "the end has come"; });
-              ended.cancel(ended.watch(STDIN_FILENO, [owned] {}));
-              EXPECT_EQ(owned.use_count(), 1);
-              Pump::stop();
-              let_pump_run();
-              EXPECT_NE(&Pump::instance(), &ended);
-            }),
-            0);
-}
-
-TEST(Pump, RunningOutOfDescriptorsIsAnErrorThatLeavesNothingBehind) {
-  EXPECT_EQ(run_in_child([] {
-              const int next = ::dup(STDERR_FILENO);
-              ::close(next);
-              rlimit limit{};
-              ::getrlimit(RLIMIT_NOFILE, &limit);
-              for (const int more : {0, 1}) {
-                const rlimit small{.rlim_cur = static_cast<rlim_t>(next + more), .rlim_max = limit.rlim_max};
-                ::setrlimit(RLIMIT_NOFILE, &small);
-                try {
-                  Pump::instance();
-                  FAIL() << "no error";
-                } catch (const OSError& error) {
-                  EXPECT_EQ(error.errno_value(), EMFILE);
-                }
-              }
-              ::setrlimit(RLIMIT_NOFILE, &limit);
-              EXPECT_EQ(::dup(STDERR_FILENO), next);
-              let_pump_run();
-            }),
-            0);
-}
-
-// A program that had closed its streams may open others in their place.
-TEST(Pump, StaysAwayFromTheStandardStreams) {
-  EXPECT_EQ(run_in_child([] {
-              ::close(STDIN_FILENO);
-              ::close(STDOUT_FILENO);
-              let_pump_run();
-              const FileDescriptor null_device{::open("/dev/null", O_RDWR | O_CLOEXEC)};
-              ::dup2(null_device.get(), STDIN_FILENO);
-              ::dup2(null_device.get(), STDOUT_FILENO);
-              let_pump_run();
-            }),
-            0);
 }
 
 }  // namespace
