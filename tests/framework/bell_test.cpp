@@ -1,6 +1,7 @@
 #include <troupe/bell.hpp>
 
 #include "../support/forked.hpp"
+#include "../support/processes.hpp"
 
 #include <troupe/file_descriptor.hpp>
 
@@ -8,10 +9,8 @@
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
 #include <poll.h>
 #include <random>
-#include <string>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <thread>
@@ -23,11 +22,9 @@ using namespace std::chrono_literals;
 using std::chrono::steady_clock;
 using test::Forked;
 using test::OnOneProcessor;
+using test::patience;
 using test::rounds;
 using test::Stepped;
-
-/// Long enough for the slowest machine; a test that needs it all has failed.
-constexpr auto patience = 20s;
 
 /// A word that processes share, and the eventfd beside it.
 struct SharedBell {
@@ -45,18 +42,6 @@ struct SharedBell {
   }
 };
 
-/// Waits until thread `tid` of this process sleeps in the kernel.
-void wait_until_asleep(const std::atomic<pid_t>& tid) {
-  while (tid.load() == 0) std::this_thread::yield();
-  for (char state = 'R'; state != 'S';) {
-    std::ifstream file{"/proc/self/task/" + std::to_string(tid.load()) + "/stat"};
-    std::string text;
-    std::getline(file, text);
-    state = text.at(text.rfind(')') + 2);
-    std::this_thread::yield();
-  }
-}
-
 /// A thread that sleeps on a bell.
 class SleepingThread {
  public:
@@ -69,7 +54,8 @@ class SleepingThread {
       in_time_ = steady_clock::now() < deadline;
       awake_ = true;
     }};
-    wait_until_asleep(tid_);
+    while (tid_ == 0) std::this_thread::yield();
+    EXPECT_TRUE(test::wait_for_state(tid_, 'S'));
   }
   ~SleepingThread() { join(); }
 

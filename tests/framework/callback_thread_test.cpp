@@ -1,6 +1,7 @@
 #include <troupe/pump.hpp>
 
 #include "../support/forked.hpp"
+#include "../support/processes.hpp"
 
 #include <troupe/child.hpp>
 #include <troupe/error.hpp>
@@ -26,9 +27,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using std::chrono::steady_clock;
-
-/// Long enough for the slowest machine; a test that needs it all has failed.
-constexpr auto patience = 20s;
+using test::patience;
 
 /// Waits until what was posted so far has run.
 void let_callbacks_run() {
@@ -145,7 +144,7 @@ TEST(CallbackThread, EndsWithTheRuntimeAfterWhatIsQueued) {
   const auto [exitcode, text] = run_in_child([] {
     for (int i = 0; i < 3; ++i)
       CallbackThread::post([i] {
-        if (i == 0) std::this_thread::sleep_for(20ms);  // so that the end comes first
+        if (i == 0) test::wait_for_state(::getpid(), 'S');  // until the end has come, which waits for this
         CallbackThread::post([i] { ::dprintf(STDERR_FILENO, "callback %d\n", i); });
       });
   });
