@@ -7,9 +7,7 @@
 #include "support/sync_flavours.hpp"
 
 #include <atomic>
-#include <chrono>
 #include <csignal>
-#include <functional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -17,7 +15,6 @@
 
 namespace {
 
-using namespace std::chrono_literals;
 using namespace troupe::test;
 using troupe::BrokenBarrierError;
 
@@ -36,12 +33,12 @@ struct Court {
   TROUPE_FIELDS(barrier, first, second, third)
 };
 
-/// Runs `party(court)` in five: this thread, and four of the flavour.
-template <class F>
-void run_parties(void (*party)(const Court<F>&), const Court<F>& court) {
+/// Runs `party(court, more...)` in five: this thread, and four of the flavour.
+template <class F, class... More>
+void run_parties(void (*party)(const Court<F>&, const More&...), const Court<F>& court, const More&... more) {
   std::vector<typename F::Process> others;
-  for (int i = 1; i < parties; ++i) others.push_back(start<F>(party, court));
-  party(court);
+  for (int i = 1; i < parties; ++i) others.push_back(start<F>(party, court, more...));
+  party(court, more...);
   expect_all_end(others);
 }
 
@@ -162,9 +159,7 @@ TROUPE_TEST_BOTH_FLAVOURS(TestBarrier, test_abort)
 template <class F>
 void reset_when_others_wait(const Court<F>& court) {
   if (court.barrier.wait() == parties / 2) {
-    const auto end = std::chrono::steady_clock::now() + patience;
-    while (court.barrier.n_waiting() < parties - 1 && std::chrono::steady_clock::now() < end)
-      std::this_thread::sleep_for(1ms);
+    require(comes_to_wait(court.barrier, parties - 1), "the others do not wait");
     court.barrier.reset();
   } else {
     try {
@@ -213,26 +208,40 @@ template <class F>
 void test_abort_and_reset() {
   const Court<F> court;
   const typename F::Barrier other{parties, patience};
-  std::vector<typename F::Process> others;
-  for (int i = 1; i < parties; ++i) others.push_back(start<F>(&abort_and_reset<F>, court, other));
-  abort_and_reset<F>(court, other);
-  expect_all_end(others);
+  run_parties<F>(&abort_and_reset<F>, court, other);
   EXPECT_EQ(court.first.get_value(), 0);
   EXPECT_EQ(court.second.get_value(), parties - 1);
   EXPECT_EQ(court.third.get_value(), parties);
 }
 TROUPE_TEST_BOTH_FLAVOURS(TestBarrier, test_abort_and_reset)
 
-template <class F>
-void come_late(const Court<F>& court) {
-  const int index = court.barrier.wait();
-  if (index == parties / 2) std::this_thread::sleep_for(300ms);
+/// One comes only when the others have given up.
+template <class F, class Wait>
+void come_late_to(const Court<F>& court, Wait wait) {
+  if (court.barrier.wait(patience) == parties / 2)
+    require(comes_true([&] { return court.barrier.broken(); }, patience), "the others wait for ever");
   try {
-    court.barrier.wait(100ms);
+    wait();
     court.first.release();  // not to be reached
   } catch (const BrokenBarrierError&) {
     court.second.release();
   }
+}
+
+template <class F>
+void come_late(const Court<F>& court) {
+  come_late_to<F>(court, [&] { court.barrier.wait(a_while); });
+}
+template <class F>
+void come_late_by_default(const Court<F>& court) {
+  come_late_to<F>(court, [&] { court.barrier.wait(); });
+}
+
+template <class F>
+void expect_broken_for_all(const Court<F>& court) {
+  EXPECT_EQ(court.first.get_value(), 0);
+  EXPECT_EQ(court.second.get_value(), parties);
+  EXPECT_TRUE(court.barrier.broken());
 }
 
 // One is later than the others want to wait: all get an error, the late one as well.
@@ -240,27 +249,17 @@ template <class F>
 void test_timeout() {
   const Court<F> court;
   run_parties<F>(&come_late<F>, court);
-  EXPECT_EQ(court.first.get_value(), 0);
-  EXPECT_EQ(court.second.get_value(), parties);
-  EXPECT_TRUE(court.barrier.broken());
+  expect_broken_for_all<F>(court);
 }
 TROUPE_TEST_BOTH_FLAVOURS(TestBarrier, test_timeout)
-
-template <class F>
-void come_late_by_default(const Court<F>& court) {
-  court.first.release();
-  if (court.first.get_value() == parties) std::this_thread::sleep_for(300ms);
-  EXPECT_THROW(court.barrier.wait(), BrokenBarrierError);
-  if (testing::Test::HasFailure()) throw troupe::RuntimeError("passed");
-}
 
 // The same with the timeout that the barrier was made with.
 template <class F>
 void test_default_timeout() {
   Court<F> court;
-  court.barrier = typename F::Barrier{parties + 1, 100ms};
+  court.barrier = typename F::Barrier{parties, a_while};
   run_parties<F>(&come_late_by_default<F>, court);
-  EXPECT_TRUE(court.barrier.broken());
+  expect_broken_for_all<F>(court);
 }
 TROUPE_TEST_BOTH_FLAVOURS(TestBarrier, test_default_timeout)
 
@@ -300,9 +299,7 @@ void rule_index() {
   std::vector<typename F::Process> others;
   for (int i = 0; i < parties - 1; ++i) {
     others.push_back(start<F>(&tell_index<F>, court, indices, i));
-    const auto end = std::chrono::steady_clock::now() + patience;
-    while (court.barrier.n_waiting() != i + 1 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
-    ASSERT_EQ(court.barrier.n_waiting(), i + 1);
+    ASSERT_TRUE(comes_to_wait(court.barrier, i + 1));
   }
   EXPECT_EQ(court.barrier.wait(), parties - 1);
   expect_all_end(others);
@@ -317,8 +314,7 @@ TROUPE_TEST_BOTH_FLAVOURS(TestBarrier, rule_index)
 TEST_P(TestBarrier, rule_nobody_waits_while_it_drains) {
   const troupe::Barrier barrier{2, patience};
   const auto waiter = start<Processes>([](const troupe::Barrier& its) { its.wait(); }, barrier);
-  const auto end = std::chrono::steady_clock::now() + patience;
-  while (barrier.n_waiting() != 1 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+  ASSERT_TRUE(comes_to_wait(barrier, 1));
   ::kill(*waiter.pid(), SIGSTOP);
   ASSERT_TRUE(wait_for_state(*waiter.pid(), 'T'));
   EXPECT_EQ(barrier.n_waiting(), 1);
@@ -347,8 +343,7 @@ TEST(TestBarrierOfThreads, rule_nobody_waits_while_it_drains) {
   is_held_up = may_go_on = false;
   const troupe::dummy::Barrier barrier{2, patience};
   std::thread waiter{[&] { EXPECT_EQ(barrier.wait(), 0); }};
-  const auto end = std::chrono::steady_clock::now() + patience;
-  while (barrier.n_waiting() != 1 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+  EXPECT_TRUE(comes_to_wait(barrier, 1));
   ::pthread_kill(waiter.native_handle(), SIGUSR1);
   is_held_up.wait(false);
   EXPECT_EQ(barrier.n_waiting(), 1);

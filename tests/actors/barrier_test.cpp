@@ -4,12 +4,12 @@
 #include <troupe/process.hpp>
 
 #include "support/processes.hpp"
+#include "support/sync_flavours.hpp"
 
 #include <gtest/gtest.h>
 
 #include <chrono>
 #include <csignal>
-#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -18,15 +18,10 @@ namespace {
 
 using namespace std::chrono_literals;
 using namespace troupe;
+using test::comes_to_wait;
 using test::patience;
 
 void wait_patiently(const Barrier& barrier) { barrier.wait(); }
-
-bool comes_to_wait(const Barrier& barrier, int count) {
-  const auto deadline = std::chrono::steady_clock::now() + patience;
-  while (barrier.n_waiting() != count && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
-  return barrier.n_waiting() == count;
-}
 
 // A party that dies while it waits breaks the barrier for the others.
 TEST(Barrier, BreaksWhenAPartyDies) {

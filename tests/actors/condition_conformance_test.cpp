@@ -5,9 +5,10 @@
 
 #include "support/sync_flavours.hpp"
 
+#include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <mutex>
-#include <thread>
 #include <vector>
 
 namespace {
@@ -41,11 +42,17 @@ struct Sleepers {
   typename F::Semaphore sleeping{0};
   typename F::Semaphore woken{0};
   std::vector<typename F::Process> processes;
-  std::vector<std::jthread> threads;
+  std::vector<Threads::Process> threads;
 
   void start_both(bool with_timeout = false) {
     processes.push_back(start<F>(&wait_once<F>, condition, sleeping, woken, with_timeout));
-    threads.emplace_back([this, with_timeout] { wait_once<F>(condition, sleeping, woken, with_timeout); });
+    threads.push_back(start<Threads>(&wait_once<F>, condition, sleeping, woken, with_timeout));
+  }
+  /// Waits until all that were woken have gone on.
+  bool come_to_rest() const {
+    std::vector<pid_t> pids = pids_of(processes);
+    std::ranges::copy(pids_of(threads), std::back_inserter(pids));
+    return troupe::test::come_to_rest(pids);
   }
   void notify(std::size_t count) {
     const std::lock_guard guard{condition};
@@ -53,7 +60,7 @@ struct Sleepers {
   }
   void end() {
     expect_all_end(processes);
-    threads.clear();
+    expect_all_end(threads);
     // No notification is left over for who waits now.
     const std::lock_guard guard{condition};
     EXPECT_FALSE(condition.wait(10ms));
@@ -66,11 +73,11 @@ void test_notify() {
   Sleepers<F> all;
   all.start_both();
   ASSERT_TRUE(reaches(all.sleeping, 2));
-  std::this_thread::sleep_for(a_while);
+  ASSERT_TRUE(all.come_to_rest());
   EXPECT_EQ(all.woken.get_value(), 0);
   all.notify(1);
   ASSERT_TRUE(reaches(all.woken, 1));
-  std::this_thread::sleep_for(a_while);
+  ASSERT_TRUE(all.come_to_rest());
   EXPECT_EQ(all.woken.get_value(), 1);
   all.notify(1);
   ASSERT_TRUE(reaches(all.woken, 2));
@@ -87,7 +94,7 @@ void test_notify_all() {
   ASSERT_TRUE(reaches(all.woken, 6));
   for (int i = 0; i < 3; ++i) all.start_both();
   ASSERT_TRUE(reaches(all.sleeping, 12));
-  std::this_thread::sleep_for(a_while);
+  ASSERT_TRUE(all.come_to_rest());
   EXPECT_EQ(all.woken.get_value(), 6);
   {
     const std::lock_guard guard{all.condition};
@@ -106,7 +113,7 @@ void test_notify_n() {
   ASSERT_TRUE(reaches(all.sleeping, 6));
   all.notify(2);
   ASSERT_TRUE(reaches(all.woken, 2));
-  std::this_thread::sleep_for(a_while);
+  ASSERT_TRUE(all.come_to_rest());
   EXPECT_EQ(all.woken.get_value(), 2);
   all.notify(4);
   ASSERT_TRUE(reaches(all.woken, 6));
@@ -151,7 +158,7 @@ void test_waitfor() {
     EXPECT_TRUE(condition.wait_for([&] { return state.get_value() == 0; }, patience));
   }
   for (int i = 0; i < 4; ++i) {
-    std::this_thread::sleep_for(10ms);
+    ASSERT_TRUE(come_to_rest(pids_of(other)));
     const std::lock_guard guard{condition};
     state.release();
     condition.notify();
@@ -160,11 +167,12 @@ void test_waitfor() {
 }
 TROUPE_TEST_BOTH_FLAVOURS(TestCondition, test_waitfor)
 
+/// Notifies after each look at the predicate, until it is over.
 template <class F>
-void notify_in_vain(const typename F::Condition& condition, const typename F::Semaphore& ready) {
-  ready.acquire();
-  for (int i = 0; i < 3; ++i) {
-    std::this_thread::sleep_for(10ms);
+void notify_in_vain(const typename F::Condition& condition, const typename F::Semaphore& looks,
+                    const typename F::Event& over) {
+  const auto end = Clock::now() + patience;
+  while (looks.acquire(true, patience) && !over.is_set() && Clock::now() < end) {
     const std::lock_guard guard{condition};
     condition.notify();
   }
@@ -174,16 +182,23 @@ void notify_in_vain(const typename F::Condition& condition, const typename F::Se
 template <class F>
 void test_waitfor_timeout() {
   const typename F::Condition condition;
-  const typename F::Semaphore ready{0};
+  const typename F::Semaphore looks{0};
+  const typename F::Event over;
   std::vector<typename F::Process> other;
-  other.push_back(start<F>(&notify_in_vain<F>, condition, ready));
+  other.push_back(start<F>(&notify_in_vain<F>, condition, looks, over));
   {
     const std::lock_guard guard{condition};
-    ready.release();
+    const auto look = [&] {
+      looks.release();
+      return false;
+    };
     const auto begin = Clock::now();
-    EXPECT_FALSE(condition.wait_for([] { return false; }, a_while));
+    EXPECT_FALSE(condition.wait_for(look, a_while));
     EXPECT_GE(Clock::now() - begin, a_while);
+    EXPECT_LT(Clock::now() - begin, patience) << "it waits for as long as it is notified";
   }
+  over.set();
+  looks.release();
   expect_all_end(other);
 }
 TROUPE_TEST_BOTH_FLAVOURS(TestCondition, test_waitfor_timeout)

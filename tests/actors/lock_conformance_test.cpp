@@ -11,9 +11,15 @@
 
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <limits>
 #include <mutex>
 #include <string>
+#include <sys/types.h>
+#include <thread>
+#include <unistd.h>
+#include <utility>
+#include <vector>
 
 namespace {
 
@@ -176,9 +182,11 @@ TEST_P(TestSemaphore, rule_bad_value_is_einval) {
 
 // --- _TestEvent ---
 
+/// Sets the event when thread `waiter`, which has said that it is about to wait, does.
 template <class F>
-void set_later(const typename F::Event& event) {
-  std::this_thread::sleep_for(a_while);
+void set_later(const typename F::Event& event, const typename F::Semaphore& begun, pid_t waiter) {
+  begun.acquire();
+  if (!come_to_rest({waiter})) throw troupe::RuntimeError("it does not wait");
   event.set();
 }
 
@@ -198,8 +206,12 @@ void test_event() {
   EXPECT_TRUE(event.wait(0s));
   event.clear();
   EXPECT_FALSE(event.is_set());
-  const auto other = start<F>(&set_later<F>, event);
-  EXPECT_TRUE(event.wait());
+  const typename F::Semaphore begun{0};
+  const auto other = start<F>(&set_later<F>, event, begun, ::gettid());
+  begun.release();
+  const auto begin_of_wait = Clock::now();
+  EXPECT_TRUE(event.wait(patience));
+  EXPECT_LT(Clock::now() - begin_of_wait, patience) << "it was not woken";
   other.join();
 }
 TROUPE_TEST_BOTH_FLAVOURS(TestEvent, test_event)
@@ -217,10 +229,9 @@ void test_repr() {
 TROUPE_TEST_BOTH_FLAVOURS(TestEvent, test_repr)
 
 template <class F>
-void wait_once(const typename F::Event& event, const typename F::Semaphore& begun, const typename F::Semaphore& ended) {
+void wait_once(const typename F::Event& event, const typename F::Semaphore& begun) {
   begun.release();
   event.wait();
-  ended.release();
 }
 
 // Rule: who waits goes on although the flag is cleared as soon as it was set.
@@ -228,17 +239,12 @@ template <class F>
 void rule_set_and_cleared() {
   const typename F::Event event;
   const typename F::Semaphore begun{0};
-  const typename F::Semaphore ended{0};
   std::vector<typename F::Process> all;
-  for (int i = 0; i < 3; ++i) all.push_back(start<F>(&wait_once<F>, event, begun, ended));
+  for (int i = 0; i < 3; ++i) all.push_back(start<F>(&wait_once<F>, event, begun));
   ASSERT_TRUE(reaches(begun, 3));
-  // Until all have been let go: begun says that they are about to wait, not that they do.
-  const auto end = Clock::now() + patience;
-  while (ended.get_value() < 3 && Clock::now() < end) {
-    event.set();
-    event.clear();
-    std::this_thread::sleep_for(1ms);
-  }
+  ASSERT_TRUE(come_to_rest(pids_of(all)));  // begun says that they are about to wait, not that they do
+  event.set();
+  event.clear();
   expect_all_end(all);
 }
 TROUPE_TEST_BOTH_FLAVOURS(TestEvent, rule_set_and_cleared)

@@ -4,29 +4,17 @@
 
 #include <troupe/pool.hpp>
 
+#include "processes.hpp"
+
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cstddef>
-#include <functional>
 #include <ranges>
-#include <thread>
 #include <vector>
 
 namespace troupe::test {
 
 inline int square(int x) { return x * x; }
-
-/// Waits for `condition`, at most `limit`; returns whether it came true.
-inline bool comes_true(const std::function<bool()>& condition,
-                       std::chrono::milliseconds limit = std::chrono::seconds{5}) {
-  const auto end = std::chrono::steady_clock::now() + limit;
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > end) return false;
-    std::this_thread::yield();
-  }
-  return true;
-}
 
 /// A pool that has all its workers and runs 100 fresh tasks.
 inline void expect_works(Pool& pool, std::size_t workers) {

@@ -16,7 +16,9 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
+#include <utility>
 
 namespace troupe::test {
 
@@ -42,6 +44,15 @@ std::string read_file(int file) {
 }
 
 }  // namespace
+
+bool comes_true(const std::function<bool()>& condition, std::chrono::milliseconds limit) {
+  const auto end = std::chrono::steady_clock::now() + limit;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
 
 std::pair<FileDescriptor, FileDescriptor> make_line() {
   std::array<int, 2> ends{};
@@ -114,6 +125,20 @@ bool wait_for_state(pid_t pid, char state) {
     ::usleep(500);
   }
   return true;
+}
+
+bool come_to_rest(const std::vector<pid_t>& pids) {
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  std::string before;
+  for (;;) {
+    std::string states;
+    for (const pid_t pid : pids) states += process_state(pid);
+    // Twice the same: one that slept when it was looked at may have been woken by another that ended just then.
+    if (states == before && states.find_first_not_of("SZX-") == std::string::npos) return true;
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    before = std::move(states);
+    ::usleep(500);
+  }
 }
 
 Redirected::Redirected(int number)

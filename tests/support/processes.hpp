@@ -6,6 +6,7 @@
 #include <troupe/file_descriptor.hpp>
 
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
 #include <sys/types.h>
@@ -16,6 +17,9 @@ namespace troupe::test {
 
 /// How long a test waits for what must happen; only a failing test waits that long.
 inline constexpr std::chrono::seconds patience{20};
+
+/// Waits for `condition`, at most `limit`; returns whether it came true.
+bool comes_true(const std::function<bool()>& condition, std::chrono::milliseconds limit = std::chrono::seconds{5});
 
 /// Two connected ends; text sent into one comes out of the other, message by message. Both closed on exec.
 std::pair<FileDescriptor, FileDescriptor> make_line();
@@ -34,10 +38,12 @@ FileDescriptor copy_of(const FileDescriptor& descriptor);
 bool is_running(pid_t pid);
 /// Waits until none of the processes runs; those that still do after `timeout`.
 std::vector<pid_t> still_running_after(const std::vector<pid_t>& pids, std::chrono::milliseconds timeout);
-/// 'R', 'S', 'T' (stopped), 'Z' ... from /proc; '-' when there is no such process.
+/// 'R', 'S', 'T' (stopped), 'Z' ... from /proc, of a process or a thread; '-' when there is none.
 char process_state(pid_t pid);
 /// Waits until the process has that state; false if it does not get there.
 bool wait_for_state(pid_t pid, char state);
+/// Waits until all of these processes and threads sleep or have ended: what was to wake one has done so.
+bool come_to_rest(const std::vector<pid_t>& pids);
 
 /// Redirects a standard descriptor of this process to a new empty file while it lives; `text` reads the file.
 class Redirected {

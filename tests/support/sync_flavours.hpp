@@ -2,6 +2,7 @@
 
 // The two flavours that the cases about locks and the like are run in: processes, and threads under the same names.
 
+#include <troupe/bell.hpp>
 #include <troupe/dummy.hpp>
 #include <troupe/error.hpp>
 #include <troupe/process.hpp>
@@ -14,7 +15,7 @@
 
 #include <chrono>
 #include <string>
-#include <thread>
+#include <sys/types.h>
 #include <utility>
 #include <vector>
 
@@ -56,6 +57,14 @@ struct Threads {
   using BadValue = ValueError;
 };
 
+/// Has this process sleep until it is woken. With the look once a second that a main process has, a wake-up that is lost
+/// would only cost a second, and no case would notice.
+class SleepInOnePiece : public testing::Environment {
+ public:
+  void SetUp() override { sleep_in_pieces(nullptr); }
+};
+inline const testing::Environment* const sleep_in_one_piece = testing::AddGlobalTestEnvironment(new SleepInOnePiece);
+
 /// A started process of the flavour that runs `target(arguments...)`.
 template <class F, class... A>
 typename F::Process start(A&&... arguments) {
@@ -73,18 +82,27 @@ void expect_all_end(const std::vector<Process>& processes) {
   }
 }
 
+/// The numbers of started processes.
+template <class Process>
+std::vector<pid_t> pids_of(const std::vector<Process>& processes) {
+  std::vector<pid_t> pids;
+  for (const Process& process : processes) pids.push_back(*process.pid());
+  return pids;
+}
+
 /// Waits until the semaphore has the value, at most `patience`.
 template <class Semaphore>
 bool reaches(const Semaphore& semaphore, int value) {
-  const auto end = std::chrono::steady_clock::now() + patience;
-  while (semaphore.get_value() != value) {
-    if (std::chrono::steady_clock::now() > end) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds{1});
-  }
-  return true;
+  return comes_true([&] { return semaphore.get_value() == value; }, patience);
 }
 
-/// The short time of the original cases, in which what must not happen has its chance to.
+/// Waits until `count` parties wait at the barrier, at most `patience`.
+template <class Barrier>
+bool comes_to_wait(const Barrier& barrier, int count) {
+  return comes_true([&] { return barrier.n_waiting() == count; }, patience);
+}
+
+/// The short time of the original cases, for timeouts that are to end.
 inline constexpr std::chrono::milliseconds a_while{100};
 
 }  // namespace troupe::test
