@@ -16,7 +16,6 @@
 #include <chrono>
 #include <fcntl.h>
 #include <string>
-#include <thread>
 #include <unistd.h>
 #include <vector>
 
@@ -191,9 +190,11 @@ TEST_P(TestPoll, test_empty_string) {
   EXPECT_TRUE(a.poll());
 }
 
+/// Sends each when asked to, and when whoever asked, the parent, waits for it.
 void send_strings(Connection connection, const std::vector<std::string>& strings) {
   for (const std::string& text : strings) {
-    std::this_thread::sleep_for(100ms);  // as in the original: the other side polls in between
+    connection.recv_bytes();
+    if (!wait_for_state(*parent_process()->pid(), 'S')) throw RuntimeError("nobody waits for it");
     connection.send_bytes(text);
   }
 }
@@ -205,8 +206,9 @@ TEST_P(TestPoll, test_strings) {
   Process process{send_strings, std::move(b), strings};
   process.start();
   for (const std::string& text : strings) {
-    for (int i = 0; i < 200; ++i)
-      if (a.poll(10ms)) break;
+    EXPECT_FALSE(a.poll());
+    a.send_bytes("next");
+    EXPECT_TRUE(a.poll(patience));
     EXPECT_EQ(to_text(a.recv_bytes()), text);
   }
   process.join();

@@ -14,7 +14,7 @@
 #include <cstddef>
 #include <memory>
 #include <string>
-#include <thread>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -119,17 +119,19 @@ TEST(TestPoll, test_empty_string) {
 TEST(TestPoll, test_strings) {
   const std::vector<std::string> strings{"hello", "", "a", "b", "", "bye", "", "lop"};
   auto [a, b] = mp::Pipe();
-  mp::Process process{[](mp::Connection connection, const std::vector<std::string>& all) {
+  mp::Process process{[reader = ::gettid()](mp::Connection connection, const std::vector<std::string>& all) {
                         for (const std::string& text : all) {
-                          std::this_thread::sleep_for(100ms);  // as in the original: the other side polls in between
+                          connection.recv_bytes();
+                          EXPECT_TRUE(wait_for_state(reader, 'S'));
                           connection.send_bytes(text);
                         }
                       },
                       std::move(b), strings};
   process.start();
   for (const std::string& text : strings) {
-    for (int i = 0; i < 200; ++i)
-      if (a.poll(10ms)) break;
+    EXPECT_FALSE(a.poll());
+    a.send_bytes("next");
+    EXPECT_TRUE(a.poll(patience));
     EXPECT_EQ(to_text(a.recv_bytes()), text);
   }
   process.join();

@@ -18,7 +18,6 @@
 #include <memory>
 #include <string>
 #include <sys/syscall.h>
-#include <thread>
 #include <tuple>
 #include <unistd.h>
 #include <vector>
@@ -294,7 +293,6 @@ TEST_P(TestProcess, test_many_processes) {
   std::vector<Process> sleepers;
   for (int i = 0; i < count; ++i) sleepers.emplace_back(sleep_long);
   for (Process& process : sleepers) process.start();
-  std::this_thread::sleep_for(1ms);  // as in the original: whatever they have come to by now
   for (const Process& process : sleepers) process.terminate();
   for (const Process& process : sleepers) process.join();
   for (const Process& process : sleepers) EXPECT_EQ(process.exitcode(), -SIGTERM);

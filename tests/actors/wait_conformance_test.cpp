@@ -19,7 +19,6 @@
 #include <map>
 #include <string>
 #include <sys/socket.h>
-#include <thread>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -32,9 +31,9 @@ using namespace troupe::test;
 
 class TestWait : public EveryMethod {};
 
-/// As in the original: the slow cases write with pauses of random length.
+/// The slow cases, which write with pauses in the original, do so only when the reader waits.
 void pause_if(bool slow) {
-  if (slow) std::this_thread::sleep_for(std::chrono::milliseconds{std::rand() % 100});
+  if (slow && !wait_for_state(*parent_process()->pid(), 'S')) throw RuntimeError("the reader does not wait");
 }
 
 void send_ten(Connection writer, bool slow) {
