@@ -21,7 +21,6 @@
 #include <numeric>
 #include <ranges>
 #include <string>
-#include <thread>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -35,15 +34,15 @@ using troupe::test::comes_true;
 using troupe::test::patience;
 
 int sqr(int x) { return x * x; }
-int sqr_after(int x, int milliseconds) {
-  std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
-  return x * x;
+int sqr_when_set(const troupe::Event& event, int x) {
+  event.wait();
+  return sqr(x);
 }
-struct Wait {
-  int milliseconds = 0;
+struct Keywords {
+  int factor = 1;
   int x = 0;
 };
-int sqr_with(const Wait& options) { return sqr_after(options.x, options.milliseconds); }
+int sqr_with(const Keywords& keywords) { return keywords.factor * sqr(keywords.x); }
 int mul(int x, int y) { return x * y; }
 
 std::vector<int> numbers(int count) {
@@ -83,9 +82,9 @@ using TestPool = troupe::test::PoolOfFour;
 
 TEST_P(TestPool, test_apply) {
   EXPECT_EQ(pool.apply(sqr, 5), 25);
-  EXPECT_EQ(pool.apply(sqr_after, 3, 0), 9);
+  EXPECT_EQ(pool.apply(mul, 3, 4), 12);
   // What keyword arguments are elsewhere: a struct with defaults.
-  EXPECT_EQ(pool.apply(sqr_with, Wait{.milliseconds = 1, .x = 3}), 9);
+  EXPECT_EQ(pool.apply(sqr_with, Keywords{.x = 3}), 9);
 }
 
 TEST_P(TestPool, test_map) {
@@ -128,13 +127,17 @@ TEST_P(TestPool, test_map_handle_iterable_exception) {
 }
 
 TEST_P(TestPool, test_async) {
-  const auto result = pool.apply_async(sqr_after, 7, 100);
+  const troupe::Event go;
+  const auto result = pool.apply_async(sqr_when_set, go, 7);
+  EXPECT_FALSE(result.ready());
+  go.set();
   EXPECT_EQ(result.get(), 49);
 }
 
 // A timed get ends with TimeoutError while the task goes on; terminate and join do not wait for it.
 TEST_P(TestPool, test_async_timeout) {
-  const auto result = pool.apply_async(sqr_after, 6, 30'000);
+  const troupe::Event never;
+  const auto result = pool.apply_async(sqr_when_set, never, 6);
   EXPECT_THROW(result.get(100ms), troupe::TimeoutError);
   const auto before = std::chrono::steady_clock::now();
   pool.terminate();
@@ -233,16 +236,21 @@ TEST_P(TestPool, test_wrapped_exception) {
   }
 }
 
-int throw_much_after(int seconds) {
-  std::this_thread::sleep_for(std::chrono::seconds(seconds));
+void throw_much_when_set(const troupe::Event& event) {
+  event.wait();
   throw troupe::ValueError(std::string(1024 * 1024, 'x'));
 }
 
 // Both tasks end before map throws, and the large errors block nothing.
 TEST_P(TestPool, test_map_no_failfast) {
-  const auto before = std::chrono::steady_clock::now();
-  EXPECT_THROW(pool.map(throw_much_after, std::vector<int>{0, 1}), troupe::ValueError);
-  EXPECT_GT(std::chrono::steady_clock::now() - before, 900ms);
+  const troupe::Event at_once;
+  const troupe::Event late;
+  at_once.set();
+  const auto result = pool.map_async(throw_much_when_set, std::vector{at_once, late}, 1);
+  EXPECT_TRUE(comes_true([&] { return result.num_left() == 1; }, patience));
+  EXPECT_FALSE(result.ready());
+  late.set();
+  EXPECT_THROW(result.get(patience), troupe::ValueError);
   pool.close();
   pool.join();
 }
@@ -278,7 +286,8 @@ TEST_P(TestPool, states_are_running_closed_terminated) {
 }
 
 TEST_P(TestPool, successful_before_ready_is_a_misuse) {
-  const auto result = pool.apply_async(sqr_after, 2, 5'000);
+  const troupe::Event never;
+  const auto result = pool.apply_async(sqr_when_set, never, 2);
   EXPECT_THROW(result.successful(), troupe::ValueError);
   const auto good = pool.apply_async(sqr, 2);
   good.wait();
@@ -309,8 +318,10 @@ TEST_P(TestPool, imap_goes_on_after_a_task_that_threw) {
 }
 
 TEST_P(TestPool, imap_next_with_timeout) {
-  auto results = pool.imap([](int x) { return sqr_after(x, 300); }, std::vector<int>{3});
+  const troupe::Event go;
+  auto results = pool.imap(troupe::bind(sqr_when_set, go), std::vector<int>{3});
   EXPECT_THROW(results.next(1ms), troupe::TimeoutError);
+  go.set();
   EXPECT_EQ(results.next(), 9);
 }
 

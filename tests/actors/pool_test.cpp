@@ -3,10 +3,12 @@
 
 #include <troupe/context.hpp>
 #include <troupe/error.hpp>
+#include <troupe/event.hpp>
 #include <troupe/pool.hpp>
 #include <troupe/process.hpp>
 
 #include "support/forked.hpp"
+#include "support/pools.hpp"
 
 #include <gtest/gtest.h>
 
@@ -31,8 +33,10 @@ namespace {
 using namespace std::chrono_literals;
 using troupe::AsyncResult;
 using troupe::Pool;
+using troupe::test::comes_true;
+using troupe::test::run_short_tasks;
+using troupe::test::square;
 
-int square(int x) { return x * x; }
 std::string twice(const std::string& text) { return text + text; }
 pid_t worker_pid(int) { return ::getpid(); }
 void nothing(int) {}
@@ -245,18 +249,22 @@ TEST_F(PoolTest, ManyTasksWithoutAWaiterAreAllRun) {
 }
 
 TEST_F(PoolTest, LongTasksGoToDifferentWorkers) {
-  const auto slow_pid = [](int) { return std::this_thread::sleep_for(200ms), ::getpid(); };
-  const auto first = pool.apply_async(slow_pid, 0);
-  const auto second = pool.apply_async(slow_pid, 0);
+  const auto slow_pid = [](const troupe::Event& its) { return its.wait(), ::getpid(); };
+  const troupe::Event may_end;
+  const auto first = pool.apply_async(slow_pid, may_end);
+  const auto second = pool.apply_async(slow_pid, may_end);
+  EXPECT_TRUE(comes_true([&] { return pool.statistics().running == 2; }));
+  may_end.set();
   EXPECT_NE(first.get(), second.get());
 }
 
 TEST_F(PoolTest, ALongTaskHoldsNoShortOnesHostage) {
-  for (int i = 0; i < 1000; ++i) pool.apply(square, 1);  // teaches the pool that tasks are short
-  const auto slow = pool.apply_async([](int) { return std::this_thread::sleep_for(3s), 1; }, 0);
+  run_short_tasks(pool);
+  const troupe::Event never;
+  const auto slow = pool.apply_async([](const troupe::Event& its) { its.wait(); }, never);
   std::vector<AsyncResult<int>> quick;
   for (int i = 0; i < 200; ++i) quick.push_back(pool.apply_async(square, 1));
-  for (const auto& result : quick) EXPECT_EQ(result.get(2s), 1);
+  for (const auto& result : quick) EXPECT_EQ(result.get(20s), 1);
   EXPECT_FALSE(slow.ready());
 }
 

@@ -5,6 +5,7 @@
 #include <troupe/pool.hpp>
 #include <troupe/process.hpp>
 #include <troupe/progress.hpp>
+#include <troupe/semaphore.hpp>
 
 #include "support/pools.hpp"
 #include "support/processes.hpp"
@@ -116,11 +117,19 @@ TEST_F(ProgressTest, StarmapAndInputsWithoutASizeGoAsWell) {
   EXPECT_THAT(error.last_line(), HasSubstr("4/4"));
 }
 
+int acquire(const troupe::Semaphore& semaphore) { return static_cast<int>(semaphore.acquire()); }
+
 // The line must move while the calls run.
 TEST_F(ProgressTest, IsDrawnWhileAMapWaits) {
-  const auto nap = [](int x) { return std::this_thread::sleep_for(130ms), x; };
-  pool.map(nap, std::views::iota(0, 8), troupe::progress("napping"));
-  EXPECT_THAT(error.text(), ContainsRegex("[1-7]/8  [0-9.]+/s  0:0. left"));
+  const troupe::Semaphore may_end{1};
+  {
+    const std::jthread watcher{[&] {
+      EXPECT_TRUE(comes_true([&] { return error.text().find("1/8") != std::string::npos; }, patience));
+      for (int i = 1; i < 8; ++i) may_end.release();
+    }};
+    pool.map(acquire, std::vector(8, may_end), troupe::progress("waiting"));
+  }
+  EXPECT_THAT(error.text(), ContainsRegex("1/8  [0-9.]+/s  [0-9]+:[0-9]+ left"));
 }
 
 TEST_F(ProgressTest, AnErrorEndsTheLineAndArrives) {
@@ -145,10 +154,13 @@ TEST_F(ProgressTest, AWrappedIteratorCountsAsItGoes) {
 }
 
 TEST_F(ProgressTest, IsDrawnWhileAnIteratorWaits) {
-  const auto nap = [](int x) { return std::this_thread::sleep_for(350ms), x; };
-  for (const int y : troupe::progress("napping", 1).wrap(pool.imap(nap, std::vector{1}))) EXPECT_EQ(y, 1);
-  const std::string& text = error.text();
-  EXPECT_GE(std::ranges::count(text, '['), 6) << text;  // two per drawing: of the bar, and behind the line
+  const troupe::Semaphore may_end{0};
+  const std::jthread watcher{[&] {
+    // Two per drawing: of the bar, and behind the line. One drawing is from the beginning.
+    EXPECT_TRUE(comes_true([&] { return std::ranges::count(error.text(), '[') >= 6; }, patience)) << error.text();
+    may_end.release();
+  }};
+  for (const int y : troupe::progress("waiting", 1).wrap(pool.imap(acquire, std::vector{may_end}))) EXPECT_EQ(y, 1);
 }
 
 // A task's own TimeoutError is no sign that the iterator should wait on.

@@ -2,6 +2,7 @@
 // else.
 
 #include <troupe/error.hpp>
+#include <troupe/event.hpp>
 #include <troupe/pool.hpp>
 #include <troupe/process.hpp>
 #include <troupe/ring.hpp>
@@ -18,7 +19,6 @@
 #include <span>
 #include <sstream>
 #include <string>
-#include <thread>
 #include <vector>
 
 namespace {
@@ -112,7 +112,8 @@ std::string name_of(const testing::TestParamInfo<Damage>& info) {
 }
 
 // The task says that nothing lies behind it in the ring.
-int hide_what_follows(const std::string& pool) {
+int hide_what_follows(const std::string& pool, const troupe::Event& go) {
+  go.wait();
   const auto ranges = rings_of(pool);
   const auto positions = std::ranges::find(ranges, std::size_t{0}, &Range::offset);
   const auto frames = std::ranges::find(ranges, position_bytes, &Range::offset);
@@ -124,10 +125,17 @@ int hide_what_follows(const std::string& pool) {
 }
 
 // With tasks behind it.
-void expect_all_are_seen(Pool& pool, int (*hide)(const std::string& pool)) {
-  const auto guilty = pool.apply_async(hide, std::string("damaged"));
+void expect_all_are_seen(Pool& pool, bool when_held_up) {
+  const troupe::Event go;
+  if (!when_held_up) go.set();
+  const auto guilty = pool.apply_async(hide_what_follows, std::string("damaged"), go);
   std::vector<troupe::AsyncResult<int>> others;
   for (int i = 0; i < 20; ++i) others.push_back(pool.apply_async(square, i));
+  const auto is_held_up = [&] { return pool.statistics().workers.at(0).state == troupe::WorkerState::held_up; };
+  if (when_held_up) {
+    EXPECT_TRUE(comes_true(is_held_up, patience));
+    go.set();
+  }
   EXPECT_EQ(guilty.get(20s), 1);
   for (int i = 0; i < 20; ++i) EXPECT_EQ(others[static_cast<std::size_t>(i)].get(20s), i * i);
 }
@@ -135,20 +143,14 @@ void expect_all_are_seen(Pool& pool, int (*hide)(const std::string& pool)) {
 TEST(PoolDamage, WhatAWorkerDoesNotSeeIsShownToItAgain) {
   Pool pool{troupe::PoolOptions{.workers = 1, .name = "damaged"}};
   run_short_tasks(pool);
-  for (int round = 0; round < 20; ++round) expect_all_are_seen(pool, hide_what_follows);
+  for (int round = 0; round < 20; ++round) expect_all_are_seen(pool, false);
   pool.terminate();
-}
-
-// Two looks, 5 ms apart, have found it at the same task by then.
-int hide_what_follows_when_held_up(const std::string& pool) {
-  std::this_thread::sleep_for(50ms);
-  return hide_what_follows(pool);
 }
 
 TEST(PoolDamage, WhatAWorkerDoesNotSeeWhenItGetsOnAgainIsShownToItAgain) {
   Pool pool{troupe::PoolOptions{.workers = 1, .name = "damaged"}};
   run_short_tasks(pool);
-  expect_all_are_seen(pool, hide_what_follows_when_held_up);
+  expect_all_are_seen(pool, true);
   pool.terminate();
 }
 
