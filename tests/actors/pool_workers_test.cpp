@@ -153,15 +153,6 @@ TEST(PoolWorkers, OneThatIsNotWantedAnyMoreEndsItsTaskFirst) {
   pool.terminate();
 }
 
-TEST(PoolWorkers, AboveTheSoftMemoryLimitAreReplacedBetweenTasks) {
-  Pool pool{PoolOptions{.workers = 1, .memory_soft_limit = 100 * mib}};
-  const pid_t before = pool.apply(pid_of_worker, 0);
-  EXPECT_EQ(pool.apply(use_memory, 150 * mib), 150 * mib);
-  EXPECT_TRUE(comes_true([&] { return pool.apply(pid_of_worker, 0) != before; }));
-  EXPECT_EQ(pool.statistics().deaths, 0U);
-  pool.terminate();
-}
-
 // What a worker needs to get ready, its replacement would need as well.
 TEST(PoolWorkers, AreNotReplacedForWhatTheirInitializerTakes) {
   Pool pool{PoolOptions{.workers = 1,
