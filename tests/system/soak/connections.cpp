@@ -45,14 +45,21 @@ void send_back(Connection connection, std::size_t place) {
   try {
     for (std::uint64_t number = 1;; ++number) {
       if (is_descriptor(number)) {
-        connection.send_handle(connection.recv_handle());
+        mine.step = Step::receive;
+        const FileDescriptor file = connection.recv_handle();
+        mine.step = Step::send;
+        connection.send_handle(file);
       } else {
+        mine.step = Step::receive;
         const auto bytes = connection.recv_bytes();
+        mine.step = Step::none;
         if (to_text(bytes) != message(number))
           complain("pipe: message " + std::to_string(number) + " of " + std::to_string(bytes.size()) +
                    " bytes is not as it was sent");
+        mine.step = Step::send;
         connection.send_bytes(to_text(bytes));
       }
+      mine.step = Step::none;
       ++mine.turns;
     }
   } catch (const EOFError&) {
@@ -71,9 +78,19 @@ bool is_same_file(int a, int b) {
 class Partner {
  public:
   Partner(Connection connection, std::size_t place)
-      : connection_(std::move(connection)), place_(board.places[place]), thread_([this] { talk(); }) {}
+      : connection_(std::move(connection)),
+        place_(board.places[place]),
+        turns_before_(place_.turns),
+        thread_([this] { talk(); }) {}
 
   bool has_ended() const { return has_ended_; }
+  /// When the other side has died: what it had sent is here.
+  void check() const {
+    const std::uint64_t num_sent_back = place_.turns - turns_before_;
+    require(num_received_ >= num_sent_back && num_received_ <= num_sent_back + 1,
+            "pipe: " + std::to_string(num_sent_back) + " messages were sent back, and " +
+                std::to_string(num_received_) + " have come");
+  }
 
  private:
   void talk() {
@@ -85,6 +102,7 @@ class Partner {
         while (num_received_ < num_sent_) receive();
       }
     } catch (const EOFError&) {
+      // All that was sent back has come before.
     } catch (const OSError& error) {
       require(error.errno_value() == EPIPE, std::string("pipe: ") + error.what());
       receive_rest();
@@ -121,12 +139,15 @@ class Partner {
 
   Connection connection_;
   Place& place_;
+  std::uint64_t turns_before_;
   FileDescriptor file_{::open("/dev/null", O_RDONLY | O_CLOEXEC)};
   std::uint64_t num_sent_ = 0;
   std::uint64_t num_received_ = 0;
   std::atomic<bool> has_ended_{false};
   std::jthread thread_;
 };
+
+const Part echo_part{"echo", {Step::receive, Step::send}};
 
 class PipeScene : public Scene {
  public:
@@ -138,10 +159,12 @@ class PipeScene : public Scene {
     waiting_[place] = std::move(mine);
     return process;
   }
+  const Part& part(std::size_t /*place*/) const override { return echo_part; }
   void started(std::size_t place) override { partners_[place].emplace(std::move(waiting_[place]), place); }
   bool died(std::size_t place) override {
     await([&] { return partners_[place]->has_ended(); },
           [] { return std::string("pipe: the other side has died, and its partner does not see the end"); });
+    partners_[place]->check();
     partners_[place].reset();
     return false;
   }

@@ -63,22 +63,31 @@ void use_blocks(const Queue<Filled>& exchange, std::size_t place, bool is_surviv
   std::minstd_rand random{static_cast<unsigned>(::getpid())};
   std::deque<Filled> own;
   std::deque<Filled> received;
-  play(board.places[place], [&] {
+  Place& mine = board.places[place];
+  play(mine, [&] {
+    mine.step = Step::allocate;
     own.push_back(make_block(random));
+    mine.step = Step::put;
     if (!is_survivor && random() % 2 == 0) static_cast<void>(exchange.try_put(own.back()));
+    mine.step = Step::get;
     if (is_survivor || random() % 2 == 0)
       if (auto item = exchange.try_get()) received.push_back(std::move(*item));
+    mine.step = Step::free;
     if (own.size() > most_blocks) drop_oldest(own);
     if (received.size() > most_blocks || (is_survivor && !received.empty())) drop_oldest(received);
+    mine.step = Step::none;
     if (is_survivor) ::usleep(20);
   });
 }
+
+const Part block_maker{"maker", {Step::allocate, Step::put, Step::get, Step::free}};
 
 class HeapScene : public Scene {
  public:
   std::size_t num_survivors() const override { return 1; }
   std::size_t num_victims() const override { return 3; }
   Process make(std::size_t place) override { return Process{use_blocks, exchange_, place, place < num_survivors()}; }
+  const Part& part(std::size_t /*place*/) const override { return block_maker; }
   // The arenas of dead makers, until there are too many that nobody holds; and those that the living have and are sent.
   Growth growth() const override { return {.descriptors = store::max_loose + 256, .kept_kib = 64 * 1024}; }
 
@@ -122,17 +131,25 @@ void unless_gone(Action action) {
   }
 }
 
+bool is_there(const std::string& name) { return std::filesystem::exists("/dev/shm/" + name); }
+
 void make_names(pid_t main, std::size_t place) {
   Names::Maker& mine = names.makers[place];
   const std::string prefix = prefix_of(main, place, mine.incarnation);
   std::deque<SharedMemory> all;
+  std::atomic<Step>& step = board.places[place].step;
   play(board.places[place], [&] {
     const std::uint32_t number = mine.last + 1;
+    step = Step::create;
     all.push_back(SharedMemory::create(name_bytes, prefix + std::to_string(number)));
+    step = Step::none;
     all.back().buf()[number % name_bytes] = std::byte{1};
     mine.last = number;
     if (all.size() > 3) {
+      step = Step::unlink;
       unless_gone([&] { all.front().unlink(); });
+      step = Step::none;
+      if (is_there(all.front().name())) complain("names: " + all.front().name() + " is there, and was unlinked");
       all.pop_front();
     }
     unless_gone([&] { SharedMemory::attach(all.back().name()).close(); });
@@ -151,11 +168,15 @@ void open_names(pid_t main, std::size_t place) {
       const auto memory = SharedMemory::attach(prefix_of(main, maker, incarnation) + std::to_string(number));
       if (memory.size() != name_bytes) complain("names: " + memory.name() + " has " + std::to_string(memory.size()) +
                                                 " bytes of " + std::to_string(name_bytes));
+      if (number != 0 && memory.buf()[number % name_bytes] != std::byte{1})
+        complain("names: " + memory.name() + " has not what its maker wrote");
       ::usleep(20);
       memory.unlink();
     });
   });
 }
+
+const Part name_maker{"maker", {Step::create, Step::unlink}};
 
 class NamesScene : public Scene {
  public:
@@ -165,6 +186,7 @@ class NamesScene : public Scene {
   Process make(std::size_t place) override {
     return Process{place < num_survivors() ? open_names : make_names, ::getpid(), place};
   }
+  const Part& part(std::size_t /*place*/) const override { return name_maker; }
   bool died(std::size_t place) override {
     Names::Maker& maker = names.makers[place];
     const std::string prefix = prefix_of(::getpid(), place, maker.incarnation);

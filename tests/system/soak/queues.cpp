@@ -28,7 +28,9 @@ namespace troupe::test {
 namespace {
 
 constexpr std::uint32_t rest_item = ~std::uint32_t{0};  // whoever gets it is to be calm
-constexpr std::ptrdiff_t queue_bound = 32;
+constexpr std::ptrdiff_t queue_bound = 128;
+/// More than consumers can have taken, or have died with, while nobody has marked a later one.
+constexpr std::uint64_t most_in_hands = 16;
 constexpr std::size_t num_survivors_here = 2;
 constexpr std::size_t num_here = 6;
 
@@ -36,11 +38,13 @@ bool is_producer(std::size_t place) { return place % 2 == 0; }
 
 /// What came out. Items of a place are numbered from 1 on, whichever process is there.
 struct Marks {
-  static constexpr std::size_t num_numbers = std::size_t{1} << 18U;
+  static constexpr std::size_t num_numbers = std::size_t{1} << 16U;
 
   std::array<std::array<std::atomic<std::uint64_t>, num_numbers>, num_here> last;  ///< by place, by number
   std::array<std::atomic<std::uint64_t>, num_here> num_taken;                      ///< by place: the last one
   std::array<std::atomic<std::uint64_t>, num_here> num_checked;                    ///< by place: those before a calm
+  std::array<std::array<std::atomic<std::uint64_t>, num_numbers>, num_here> done;  ///< with leases, as `last`
+  std::atomic<std::uint64_t> num_again;                                            ///< deliveries but for first ones
 };
 Marks& marks = make_shared_memory<Marks>();
 
@@ -50,11 +54,13 @@ struct Item {
   std::string padding{};
 };
 
-/// Of ever other sizes. What victims put is now and then larger than what goes through the queue's own memory; what
-/// a survivor puts is not, because a taker that is killed in reading it leaves it taken until its maker ends.
+/// Of ever other sizes, in a full queue together more than the first piece of its memory. What victims put is now and
+/// then larger than what goes through the queue's own memory; what a survivor puts is not, because a taker that is
+/// killed in reading it leaves it taken until its maker ends.
 std::string padding_of(std::uint32_t place, std::uint64_t number) {
   const bool is_large = place >= num_survivors_here && number % 64 == 0;
-  return std::string(is_large ? 20'000 : number * 2'654'435'761U % 200, static_cast<char>('a' + number % 26));
+  const std::size_t size = is_large ? 20'000 : number % 3 == 0 ? 6'000 : number * 2'654'435'761U % 200;
+  return std::string(size, static_cast<char>('a' + number % 26));
 }
 
 template <class Q>
@@ -74,10 +80,11 @@ void produce(const Q& queue, std::size_t place) {
     // Marks must not be overwritten before they were looked at; a calm comes soon.
     if (mine.begun - marks.num_checked[place] > Marks::num_numbers / 2) ::usleep(1'000);
     if constexpr (is_simple<Q>)
-      if (mine.ended - marks.num_taken[place] > queue_bound) return static_cast<void>(::usleep(20));
+      if (mine.ended > marks.num_taken[place] + queue_bound) return static_cast<void>(::usleep(20));
     const std::uint64_t number = mine.begun + 1;
     const Item item{static_cast<std::uint32_t>(place), number, padding_of(static_cast<std::uint32_t>(place), number)};
     mine.begun = number;
+    mine.step = Step::put;
     if constexpr (is_simple<Q>) {
       queue.put(item);
     } else {
@@ -87,6 +94,10 @@ void produce(const Q& queue, std::size_t place) {
         while (!queue.try_put(item)) continue;
     }
     mine.ended = number;
+    mine.step = Step::none;
+    const std::uint64_t taken = marks.num_taken[place];
+    if (number > taken + queue_bound + most_in_hands && !is_simple<Q>)
+      complain(std::to_string(number - taken) + " items of place " + std::to_string(place) + " are in the queue");
   });
 }
 
@@ -103,34 +114,53 @@ Delivery<Item> take(const Q& queue, bool is_survivor, std::minstd_rand& random) 
   }
 }
 
-void mark(const Item& item, unsigned deliveries) {
+using Numbers = std::array<std::uint64_t, num_here>;
+
+Numbers taken_by_now() {
+  Numbers taken{};
+  for (std::size_t place = 0; place < num_here; ++place) taken[place] = marks.num_taken[place];
+  return taken;
+}
+
+/// `before`: what had come out before somebody began to get this item.
+void mark(const Item& item, unsigned deliveries, const Numbers& before) {
   const auto name = [&] { return "item " + std::to_string(item.number) + " of place " + std::to_string(item.place); };
   if (item.place >= num_here || item.padding != padding_of(item.place, item.number))
     complain(name() + " is not as it was put");
-  const std::uint64_t before = marks.last[item.place][item.number % Marks::num_numbers].exchange(item.number);
-  if (before == item.number && deliveries == 1) complain(name() + " has come twice");
+  if (deliveries > 1) ++marks.num_again;
+  const std::size_t index = item.number % Marks::num_numbers;
+  const bool is_second = marks.last[item.place][index].exchange(item.number) == item.number;
+  if (is_second && deliveries == 1) complain(name() + " has come twice");
+  if (marks.done[item.place][index] == item.number) complain(name() + " was done, and has come again");
+  if (deliveries == 1 && item.number <= before[item.place]) complain(name() + " has come behind a later one");
   auto& taken = marks.num_taken[item.place];  // whoever was held up comes later with an older one
   for (std::uint64_t seen = taken; seen < item.number && !taken.compare_exchange_weak(seen, item.number);) continue;
 }
 
+/// From its beginning to its end a step has the item: who dies in no step has lost none.
 template <class Q>
 void consume(const Q& queue, std::size_t place) {
   Place& mine = board.places[place];
   std::minstd_rand random{static_cast<unsigned>(::getpid())};
-  std::array<std::uint64_t, num_here> last{};
   repeat(mine, [&] {
+    const Numbers before = taken_by_now();
+    mine.step = Step::get;
     const auto [item, deliveries] = take(queue, place < num_survivors_here, random);
     const bool is_rest = item.place == rest_item;
-    if (!is_rest) {
-      mark(item, deliveries);
-      if (deliveries == 1 && item.number <= std::exchange(last[item.place], item.number))
-        complain("item " + std::to_string(item.number) + " of place " + std::to_string(item.place) +
-                 " has come behind a later one");
+    if (!is_rest) mark(item, deliveries, before);
+    if constexpr (is_leasing<Q>) {
+      mine.step = Step::task_done;
+      queue.task_done();
+      if (!is_rest) marks.done[item.place][item.number % Marks::num_numbers] = item.number;
     }
-    if constexpr (is_leasing<Q>) queue.task_done();
+    mine.step = Step::none;
     if (is_rest) keep_calm(mine);
   });
 }
+
+const Part producer_part{"producer", {Step::put}};
+const Part consumer_part{"consumer", {Step::get}};
+const Part leasing_part{"consumer", {Step::get, Step::task_done}};
 
 template <class Q>
 Q make_queue() {
@@ -152,12 +182,15 @@ class QueueScene : public Scene {
   Process make(std::size_t place) override {
     return Process{is_producer(place) ? produce<Q> : consume<Q>, queue_, place};
   }
+  const Part& part(std::size_t place) const override {
+    return is_producer(place) ? producer_part : is_leasing<Q> ? leasing_part : consumer_part;
+  }
   bool may_die(std::size_t place, std::uint64_t round) const override {
     return round % 3 == 2 || is_producer(place) == (round % 3 == 0);
   }
   bool died(std::size_t place) override {
     if (!is_producer(place))
-      ++num_dead_consumers_;
+      num_dead_consumers_ += board.places[place].step != Step::none ? 1 : 0;
     else if (board.places[place].begun != board.places[place].ended)
       doubtful_[place].insert(board.places[place].begun);
     return true;
@@ -182,6 +215,9 @@ class QueueScene : public Scene {
     const std::uint64_t may_be_lost = is_leasing<Q> ? 0 : num_dead_consumers_;
     require(num_lost <= may_be_lost, std::to_string(num_lost) + " items are lost, with " +
                                          std::to_string(num_dead_consumers_) + " consumers");
+    const std::uint64_t num_again = marks.num_again.exchange(0);
+    require(num_again <= num_dead_consumers_, std::to_string(num_again) + " items have come again, with " +
+                                                  std::to_string(num_dead_consumers_) + " consumers");
     num_dead_consumers_ = 0;
     require(queue_.empty(), "something is left in the queue");
     if constexpr (is_leasing<Q>) require(queue_.join(patience), "some item was never done");
@@ -203,7 +239,7 @@ class QueueScene : public Scene {
 
   Q queue_ = make_queue<Q>();
   std::array<std::set<std::uint64_t>, num_here> doubtful_;  // by place: numbers that may have been put
-  std::uint64_t num_dead_consumers_ = 0;
+  std::uint64_t num_dead_consumers_ = 0;  // since the last calm, that may have had an item
   std::uint32_t rested_in_ = 0;
 };
 

@@ -10,10 +10,14 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
+#include <optional>
 #include <random>
+#include <string_view>
 #include <thread>
 #include <unistd.h>
 #include <utility>
+#include <vector>
 
 namespace troupe::test {
 
@@ -30,8 +34,10 @@ constexpr unsigned long longest_pause = 1'000'000;
 /// What may be resident in the end beyond what was after the warm-up, here and in the nursery. A leak of 200 bytes per
 /// kill is 2 MiB in 10,000.
 constexpr long allowed_growth_kib = 1024;
-
-enum class Strike { stop, terminate, kill };
+/// How often a victim is stopped and let go on again to find it in a certain step; then it is struck where it is.
+constexpr int most_tries = 200;
+/// The longest pause between two of these tries.
+constexpr unsigned long longest_step = 20'000;
 
 void check_mistakes() {
   if (!board.has_mistake) return;
@@ -39,11 +45,21 @@ void check_mistakes() {
   fail(board.mistake);
 }
 
+std::vector<const Part*> parts_of(const Scene& scene) {
+  std::vector<const Part*> parts;
+  for (std::size_t i = 0; i < scene.num_victims(); ++i) {
+    const Part* part = &scene.part(scene.num_survivors() + i);
+    if (std::ranges::find(parts, part) == parts.end()) parts.push_back(part);
+  }
+  return parts;
+}
+
 /// A scene while it is played.
 class Run {
  public:
   Run(const char* name, Scene& scene, unsigned seed)
-      : name_(name), scene_(scene), num_places_(scene.num_survivors() + scene.num_victims()), random_(seed) {
+      : name_(name), scene_(scene), num_places_(scene.num_survivors() + scene.num_victims()), random_(seed),
+        tally_(parts_of(scene)) {
     new (&board) Board{};
     for (std::size_t place = 0; place < num_places_; ++place) {
       processes_.emplace_back(scene.make(place));
@@ -54,10 +70,12 @@ class Run {
   std::uint64_t num_kills() const { return num_kills_; }
   std::uint64_t num_stops() const { return num_stops_; }
   std::size_t num_processes() const { return num_places_; }
+  const Tally& tally() const { return tally_; }
 
-  /// A round of strikes; all are calm behind it, until `go_on`.
-  void round() {
-    for (std::size_t i = 0; i < kills_per_round && !scene_.wants_calm();) i += strike() ? 1U : 0U;
+  /// A round of strikes; all are calm behind it, until `go_on`. `is_late`: only what was never struck is still missing.
+  void round(bool is_late) {
+    const auto is_enough = [&] { return scene_.wants_calm() || (is_late && tally_.is_complete()); };
+    for (std::size_t i = 0; i < kills_per_round && !is_enough();) i += strike(is_late) ? 1U : 0U;
     ++round_;
     calm_down();
     check_mistakes();
@@ -81,6 +99,7 @@ class Run {
   using Turns = std::array<std::uint64_t, max_places>;
 
   void start(std::size_t place) {
+    board.places[place].step = Step::none;
     turns_at_start_[place] = board.places[place].turns;
     processes_[place].start();
     scene_.started(place);
@@ -128,41 +147,81 @@ class Run {
 
   void pause() { busy_pause(random_() % longest_pause); }
 
-  std::size_t pick_victim() {
+  bool may_be_struck(std::size_t place, const Part& part) const {
+    return &scene_.part(place) == &part && scene_.may_die(place, round_);
+  }
+  std::size_t pick_victim(const Part& part) {
     for (;;) {
       const std::size_t place = scene_.num_survivors() + random_() % scene_.num_victims();
-      if (scene_.may_die(place, round_)) return place;
+      if (may_be_struck(place, part)) return place;
+    }
+  }
+  Target pick_target(bool is_late) {
+    return tally_.next(is_late, [&](const Part& part) {
+      for (std::size_t place = scene_.num_survivors(); place < num_places_; ++place)
+        if (may_be_struck(place, part)) return true;
+      return false;
+    });
+  }
+
+  void send(std::size_t place, int number) {
+    expect(::kill(processes_[place].pid().value(), number) == 0, place, " is gone");
+  }
+  void stop(std::size_t place) {
+    send(place, SIGSTOP);
+    await([&] {
+      expect(processes_[place].is_alive(), place, " has ended by itself");
+      return process_state(processes_[place].pid().value()) == 'T';
+    }, [&] { return who(place) + " does not stop" + all(); });
+  }
+  // In the midst of that step, if it comes to that.
+  void stop_within(std::size_t place, Step step) {
+    for (int tries = 0;; ++tries) {
+      stop(place);
+      if (board.places[place].step == step || tries == most_tries) return;
+      send(place, SIGCONT);
+      busy_pause(random_() % longest_step);
     }
   }
 
-  // Whether somebody died.
-  bool strike() {
-    const std::size_t place = pick_victim();
-    const unsigned dice = random_() % 8;
-    const Strike how = dice < 2 ? Strike::stop : dice < 4 ? Strike::terminate : Strike::kill;
+  // Every other time anywhere, else in the midst of a step. Whether somebody died.
+  bool strike(bool is_late) {
+    const Target target = pick_target(is_late);
+    const std::size_t place = pick_victim(*target.part);
+    const bool is_aimed = is_late || random_() % 2 == 0;
     await_turn(place, turns_at_start_[place], " was started and has done nothing");
     pause();
-    const int number = how == Strike::stop ? SIGSTOP : how == Strike::terminate ? SIGTERM : SIGKILL;
+    const int number = target.strike == Strike::stop ? SIGSTOP : target.strike == Strike::terminate ? SIGTERM : SIGKILL;
     last_ = signal_name(number) + " for victim " + std::to_string(place);
-    const pid_t pid = processes_[place].pid().value();
-    expect(::kill(pid, number) == 0, place, " is gone");
-    if (how != Strike::stop) return replace(place, number), true;
+    if (is_aimed)
+      stop_within(place, target.step);
+    else if (target.strike == Strike::stop)
+      stop(place);
+    if (target.strike != Strike::stop) {
+      send(place, number);
+      if (is_aimed && target.strike == Strike::terminate) send(place, SIGCONT);
+      bury(place, number);
+    }
+    tally_.count(*target.part, board.places[place].step, target.strike);
+    if (target.strike != Strike::stop) return replace(place), true;
     pause();
-    expect(::kill(pid, SIGCONT) == 0, place, " is gone");
+    send(place, SIGCONT);
     await_progress(turns_now());
     ++num_stops_;
     return false;
   }
 
-  void replace(std::size_t place, int number) {
+  void bury(std::size_t place, int number) {
     Process& process = processes_[place];
     expect(process.join(patience), place, " was sent " + signal_name(number) + " and does not end");
     expect(process.exitcode() == -number, place, " was sent " + signal_name(number) + " and ended with " + code(place));
     ++num_kills_;
+  }
+  void replace(std::size_t place) {
     const Turns turns = turns_now();
     if (scene_.died(place)) await_progress(turns);
-    process.close();
-    process = scene_.make(place);
+    processes_[place].close();
+    processes_[place] = scene_.make(place);
     start(place);
   }
 
@@ -183,6 +242,7 @@ class Run {
   Scene& scene_;
   const std::size_t num_places_;
   std::mt19937 random_;
+  Tally tally_;
   std::vector<Process> processes_;
   Turns turns_at_start_{};
   std::uint64_t num_kills_ = 0;
@@ -231,6 +291,16 @@ void await(const std::function<bool()>& condition, const std::function<std::stri
   }
 }
 
+/// Fails when the main process itself hangs; everything that it waits for otherwise has a shorter patience.
+void watch_main_process() {
+  std::signal(SIGALRM, [](int) {
+    constexpr std::string_view text = "shared_soak: FAILED: the main process hangs in what is soaked\n";
+    static_cast<void>(!::write(STDERR_FILENO, text.data(), text.size()));
+    std::_Exit(1);
+  });
+  ::alarm(3 * static_cast<unsigned>(patience.count()));
+}
+
 Footprint soak_scene(const NamedScene& named, const SoakLimits& limits, unsigned seed, const Footprint& before) {
   const auto start = Clock::now();
   const auto seconds = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
@@ -239,14 +309,18 @@ Footprint soak_scene(const NamedScene& named, const SoakLimits& limits, unsigned
   const std::size_t num_processes = nursery_and_spare + run.num_processes();
   Footprint warm;
   bool is_warm = false;
+  std::optional<double> done_after;
   for (;;) {
-    run.round();
-    const bool is_done = run.num_kills() >= limits.kills || seconds() > limits.seconds;
-    if (!is_warm && (is_done || run.num_kills() >= limits.kills / 5 || seconds() > limits.seconds / 5)) {
+    watch_main_process();
+    run.round(done_after.has_value());
+    if (!done_after && (run.num_kills() >= limits.kills || seconds() > limits.seconds)) done_after = seconds();
+    if (!is_warm && (done_after || run.num_kills() >= limits.kills / 5 || seconds() > limits.seconds / 5)) {
       warm = settled(num_processes);
       is_warm = true;
     }
-    if (is_done) break;
+    if (done_after && run.tally().is_complete()) break;
+    require(!done_after || seconds() < *done_after + 2 * static_cast<double>(patience.count()),
+            std::string(named.name) + ": somewhere nobody was struck:\n" + run.tally().text());
     run.go_on();
   }
   const double duration = seconds();
@@ -254,11 +328,12 @@ Footprint soak_scene(const NamedScene& named, const SoakLimits& limits, unsigned
   compare(named.name, warm, settled(num_processes), growth, "under load");
   run.end();
   scene.reset();
+  ::alarm(0);
   const Footprint left = settled(nursery_and_spare);
   compare(named.name, before, left, growth, "behind it");
-  std::printf("%-15s %6llu kills, %6llu stops, %5.1f s\n", named.name,
+  std::printf("%-15s %6llu kills, %6llu stops, %5.1f s\n%s", named.name,
               static_cast<unsigned long long>(run.num_kills()), static_cast<unsigned long long>(run.num_stops()),
-              duration);
+              duration, run.tally().text().c_str());
   std::fflush(stdout);
   return left;
 }

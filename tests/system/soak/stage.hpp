@@ -3,12 +3,14 @@
 // Processes that use one thing together while some of them are killed, stopped and replaced.
 //
 //   survivors ──┐                        ┌── strikes: SIGKILL, SIGTERM, SIGSTOP then SIGCONT
-//   victims ────┴─ turns, on the board ──┤   every death: the survivors get on without the dead, then a replacement
+//   victims ────┴─ turns, on the board ──┤   in each part, in each of its steps
+//                                        ├── every death: the survivors get on without the dead, then a replacement
 //                                        └── every calm: nobody is in a turn, the scene's books are checked
 
 #include <troupe/process.hpp>
 
 #include "footprint.hpp"
+#include "tally.hpp"
 
 #include <atomic>
 #include <cstddef>
@@ -29,6 +31,7 @@ struct alignas(64) Place {
   std::atomic<std::uint32_t> calm;   ///< the last calm that it has kept
   std::atomic<std::uint64_t> begun;  ///< for the scene
   std::atomic<std::uint64_t> ended;
+  std::atomic<Step> step;  ///< that it is in; of a dead process the one in which it has died
 };
 
 /// Shared by all processes of the program.
@@ -66,7 +69,7 @@ void play(Place& mine, Turn turn) {
   });
 }
 
-/// How much the nursery may hold in the end beyond what it did after the warm-up.
+/// How much may be held in the end beyond what was after the warm-up, by the nursery if nothing else is said.
 struct Growth {
   std::size_t descriptors = 0;
   long kept_kib = 1024;
@@ -82,6 +85,8 @@ class Scene {
   virtual std::size_t num_survivors() const = 0;
   virtual std::size_t num_victims() const = 0;
   virtual Process make(std::size_t place) = 0;
+  /// Of a victim. Lives as long as the program.
+  virtual const Part& part(std::size_t place) const = 0;
   /// What `make` gave for this place has started.
   virtual void started(std::size_t /*place*/) {}
   /// Victims that may die in the round after so many calms.
@@ -107,7 +112,8 @@ struct SoakLimits {
   double seconds = std::numeric_limits<double>::infinity();
 };
 
-/// Kills so many victims, or for so long. Fails if anything is wrong. `before` is what the program held before; returns
+/// Kills so many victims, or for so long, and then until each step of each part was struck in each way. Fails if that
+/// does not come about, and if anything else is wrong. `before` is what the program held before; returns
 /// what it holds behind it.
 Footprint soak_scene(const NamedScene& named, const SoakLimits& limits, unsigned seed, const Footprint& before);
 
