@@ -4,6 +4,7 @@
 // hands (10,000), for at most so many minutes in all. NAME is one of those that a run prints.
 
 #include <troupe/file_descriptor.hpp>
+#include <troupe/listener.hpp>
 #include <troupe/process.hpp>
 #include <troupe/queue.hpp>
 #include <troupe/runtime.hpp>
@@ -24,6 +25,7 @@
 #include <stdexcept>
 #include <string>
 #include <sys/mman.h>
+#include <thread>
 #include <unistd.h>
 #include <vector>
 
@@ -35,7 +37,8 @@ std::vector<NamedScene> scenes_named(const std::string& what) {
   std::vector<NamedScene> scenes;
   std::string names;
   using namespace troupe::test;
-  for (const auto& some : {lock_scenes(), meeting_scenes(), queue_scenes(), connection_scenes(), memory_scenes()})
+  for (const auto& some : {lock_scenes(), meeting_scenes(), queue_scenes(), connection_scenes(), stream_scenes(),
+                           memory_scenes()})
     for (const NamedScene& scene : some) {
       names += std::string(" ") + scene.name;
       if (what == "all" || what == scene.name) scenes.push_back(scene);
@@ -44,7 +47,7 @@ std::vector<NamedScene> scenes_named(const std::string& what) {
   return scenes;
 }
 
-/// The nursery's spare, memory for locks and for large items of queues: made once, kept to the end.
+/// The nursery's spare, memory for locks and for large items of queues, what proves keys: made once, kept to the end.
 void make_what_stays() {
   troupe::Process process{[] {}};
   process.start();
@@ -53,6 +56,9 @@ void make_what_stays() {
   const troupe::Queue<int> queue;
   queue.put(1);
   queue.get();
+  troupe::Listener listener{{.authkey = "key"}};
+  const std::jthread client{[&] { troupe::Client(listener.address(), {.authkey = "key"}); }};
+  listener.accept();
 }
 
 /// What the nursery writes to its standard error: every death of a maker of names is told there.
@@ -94,6 +100,8 @@ void soak(std::span<char* const> arguments) {
 int main(int argc, char** argv) {
   // Threads that meet get an arena of malloc each, which stays: hundreds of KiB, once in a while.
   ::mallopt(M_ARENA_MAX, 1);
+  // Large messages go back to the system when they are freed.
+  ::mallopt(M_MMAP_THRESHOLD, 64 * 1024);
   NurseryErrors errors;
   const troupe::Runtime runtime{argc, argv};
   errors.give_back();

@@ -73,6 +73,7 @@ void play(Place& mine, Turn turn) {
 struct Growth {
   std::size_t descriptors = 0;
   long kept_kib = 1024;
+  long resident_kib = 0;  ///< here, from the first use on
 };
 
 /// What is soaked: who does what with it, and what has to be true of it. All but the targets of processes runs in the
@@ -93,6 +94,8 @@ class Scene {
   virtual bool may_die(std::size_t /*place*/, std::uint64_t /*round*/) const { return true; }
   /// The process at a victim's place has died and was joined. Returns whether the survivors get on without it.
   virtual bool died(std::size_t /*place*/) { return true; }
+  /// Whether the survivors get on while a victim is stopped.
+  virtual bool goes_on_without_stopped() const { return false; }
   /// A calm should come soon.
   virtual bool wants_calm() const { return false; }
   /// Called until all are calm: brings on who waits for what nobody does any more.
