@@ -327,12 +327,13 @@ Footprint soak_scene(const NamedScene& named, const SoakLimits& limits, unsigned
     run.go_on();
   }
   const double duration = seconds();
-  const Growth growth = scene->growth();
-  compare(named.name, warm, settled(num_processes), {growth.descriptors, growth.kept_kib}, "under load");
+  Growth growth = scene->growth();
+  compare(named.name, warm, settled(num_processes), growth, "under load");
   run.end();
   scene.reset();
   ::alarm(0);
   const Footprint left = settled(nursery_and_spare);
+  growth.resident_kib += growth.first_use_kib;
   compare(named.name, before, left, growth, "behind it");
   std::printf("%-15s %6llu kills, %6llu stops, %5.1f s\n%s", named.name,
               static_cast<unsigned long long>(run.num_kills()), static_cast<unsigned long long>(run.num_stops()),

@@ -73,7 +73,8 @@ void play(Place& mine, Turn turn) {
 struct Growth {
   std::size_t descriptors = 0;
   long kept_kib = 1024;
-  long resident_kib = 0;  ///< here, from the first use on
+  long resident_kib = 0;   ///< here, as shared memory comes to be used
+  long first_use_kib = 0;  ///< here, from the first use on
 };
 
 /// What is soaked: who does what with it, and what has to be true of it. All but the targets of processes runs in the

@@ -306,7 +306,7 @@ class StreamScene : public Scene {
     return true;
   }
   // Stacks of threads, that the C library keeps, and code.
-  Growth growth() const override { return {.resident_kib = 4096}; }
+  Growth growth() const override { return {.first_use_kib = 4096}; }
   // Everybody rests in the midst of a talk.
   void check() override {
     await([&] { return count([](const Partner&) { return true; }) == std::ptrdiff_t{num_clients}; },
