@@ -225,7 +225,7 @@ void Supervisor::fail_all(const std::exception_ptr& error) {
     slot->in_flight.clear();
   }
   while (!backlog_.empty()) fail_unbegun(*backlog_.pop_front(), error);
-  for (const Due& resting : std::exchange(resting_, {})) fail_unbegun(*resting.task, error);
+  for (const Due& resting : std::exchange(resting_, {})) fail_task(*resting.task, error);
   graces_.clear();
 }
 

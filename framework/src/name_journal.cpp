@@ -21,6 +21,10 @@ static_assert(memory_page_bytes % sizeof(Slot) == 0 && std::is_trivially_copyabl
 
 off_t place_of(std::size_t slot) { return static_cast<off_t>(slot * sizeof(Slot)); }
 
+bool read_slot(const FileDescriptor& file, std::size_t slot, Slot& content) noexcept {
+  return ::pread(file.get(), &content, sizeof content, place_of(slot)) == ssize_t{sizeof content};
+}
+
 bool write_slot(const FileDescriptor& file, std::size_t slot, const Slot& content) noexcept {
   return ::pwrite(file.get(), &content, sizeof content, place_of(slot)) == ssize_t{sizeof content};
 }
@@ -36,7 +40,7 @@ bool NameJournal::is_used(const FileDescriptor& file) noexcept {
 
 std::vector<NameJournal::Entry> NameJournal::read() {
   std::vector<Entry> entries;
-  for (Slot slot; ::pread(file_.get(), &slot, sizeof slot, place_of(num_slots_)) == ssize_t{sizeof slot}; ++num_slots_) {
+  for (Slot slot; read_slot(file_, num_slots_, slot); ++num_slots_) {
     slot.name.back() = '\0';
     if (slot.name.front() == '\0') {
       free_.push_back(num_slots_);

@@ -32,7 +32,8 @@ std::vector<int> numbers_of(const std::vector<FileDescriptor>& descriptors) {
   return numbers;
 }
 
-void fill_note(capnp::MessageBuilder& request, const std::string& name, std::uint64_t inode, wire::NameNote::What what) {
+void fill_note(capnp::MessageBuilder& request, const std::string& name, std::uint64_t inode,
+               wire::NameNote::What what) {
   auto note = request.initRoot<wire::NurseryRequest>().initName();
   note.setName(name);
   note.setInode(inode);

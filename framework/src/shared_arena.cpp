@@ -56,6 +56,27 @@ void punch_file(int file, std::size_t begin, std::size_t end) noexcept {
   give_memory_back(file, begin, end - begin);
 }
 
+/// Where the word of `offset` lies in the file, and where the data do that begin there.
+std::size_t word_place(std::size_t offset) {
+  return memory_page_bytes + offset / shared_block_alignment * sizeof(std::uint64_t);
+}
+std::size_t data_place(std::size_t arena_size, std::size_t offset) {
+  return memory_page_bytes + words_bytes(arena_size) + offset;
+}
+
+/// Ends the block if nobody uses it and no message is on its way with it; returns whether it has ended.
+bool end_unused(std::atomic<std::uint64_t>& word, std::uint32_t serial) noexcept {
+  std::uint64_t expected = unused_word(serial);
+  return word.compare_exchange_strong(expected, 0, std::memory_order_acq_rel);
+}
+
+/// One user less. Ends the block if that was the last one and nobody else will (`is_orphaned`); returns whether it has.
+template <class IsOrphaned>
+bool take_off_user(std::atomic<std::uint64_t>& word, std::uint32_t serial, IsOrphaned is_orphaned) noexcept {
+  const std::uint64_t before = take_off(word, serial, users_of, one_user);
+  return before == unused_word(serial) + one_user && is_orphaned() && end_unused(word, serial);
+}
+
 [[noreturn]] void fail_count(const char* what) {
   throw RuntimeError(std::string("a block of shared memory has too many ") + what +
                      ": more than a million; send it less often at once");
@@ -110,7 +131,7 @@ void SharedArena::map(std::size_t bytes) {
   memory_ = Mapping{file_.get(), 0, file_bytes(bytes), Mapping::Access::read_write, "shared memory"};
   control_ = reinterpret_cast<Control*>(memory_.data());
   words_ = reinterpret_cast<Word*>(memory_.data() + memory_page_bytes);
-  data_ = memory_.data() + memory_page_bytes + words_bytes(bytes);
+  data_ = memory_.data() + data_place(bytes, 0);
   bytes_ = bytes;
 }
 
@@ -120,10 +141,8 @@ void SharedArena::back_with_memory(std::size_t offset, std::size_t begin, std::s
       throw OSError(error, "getting " + std::to_string(end - begin) + " bytes of shared memory");
   };
   if (end == 0) return get(0, memory_page_bytes);
-  const std::size_t place = memory_page_bytes + offset / shared_block_alignment * sizeof(Word);
-  get(place, place + sizeof(Word));
-  const std::size_t base = memory_page_bytes + words_bytes(bytes_);
-  if (begin < end) get(base + begin, base + end);
+  get(word_place(offset), word_place(offset) + sizeof(Word));
+  if (begin < end) get(data_place(bytes_, begin), data_place(bytes_, end));
 }
 
 void SharedArena::punch(std::size_t begin, std::size_t end) const noexcept { punch_file(file_.get(), begin, end); }
@@ -133,8 +152,7 @@ void SharedArena::begin_block(std::size_t offset, std::uint32_t serial) noexcept
 }
 
 bool SharedArena::end_block(std::size_t offset, std::uint32_t serial) noexcept {
-  std::uint64_t expected = unused_word(serial);
-  return word(offset).compare_exchange_strong(expected, 0, std::memory_order_acq_rel);
+  return end_unused(word(offset), serial);
 }
 
 void SharedArena::retire() noexcept {
@@ -149,7 +167,7 @@ bool SharedArena::has_messages(int file) noexcept {
   Control control{};
   if (::pread(file, &control, sizeof control, 0) != static_cast<ssize_t>(sizeof control)) return false;
   if (control.retired != 0 || control.bytes > max_shared_arena_bytes) return false;
-  const auto end = static_cast<off_t>(memory_page_bytes + words_bytes(control.bytes));
+  const auto end = static_cast<off_t>(data_place(control.bytes, 0));
   std::array<std::uint64_t, 1024> piece{};
   off_t at = ::lseek(file, memory_page_bytes, SEEK_DATA);
   while (at >= 0 && at < end) {
@@ -169,17 +187,13 @@ void SharedArena::drop_user_of_dead(int file, std::uint64_t offset, std::uint64_
   Control control{};
   if (mark_of(file) != right_mark || ::pread(file, &control, sizeof control, 0) != ssize_t{sizeof control}) return;
   if (control.retired != 0 || control.bytes > max_shared_arena_bytes || !fits(control.bytes, offset, bytes)) return;
-  const std::size_t place = memory_page_bytes + offset / shared_block_alignment * sizeof(Word);
+  const std::size_t place = word_place(offset);
   try {
     const Mapping page{file, place / memory_page_bytes * memory_page_bytes, memory_page_bytes,
                        Mapping::Access::read_write, "crossing out a dead process"};
     Word& counts = *reinterpret_cast<Word*>(page.data() + place % memory_page_bytes);
-    const auto its_serial = static_cast<std::uint32_t>(serial);
-    const std::uint64_t before = take_off(counts, its_serial, users_of, one_user);
-    std::uint64_t unused = unused_word(its_serial);
-    if (before != unused + one_user || control.orphaned == 0 || !counts.compare_exchange_strong(unused, 0)) return;
-    const std::size_t base = memory_page_bytes + words_bytes(control.bytes) + offset;
-    punch_file(file, base, base + bytes);
+    if (take_off_user(counts, static_cast<std::uint32_t>(serial), [&] { return control.orphaned != 0; }))
+      punch_file(file, data_place(control.bytes, offset), data_place(control.bytes, offset + bytes));
   } catch (const OSError&) {
     // No address space: the block stays taken until its maker ends.
   }
@@ -214,11 +228,9 @@ void SharedArena::drop_message(std::size_t offset, std::uint32_t serial) noexcep
 }
 
 void SharedArena::drop_user(std::size_t offset, std::uint32_t serial, std::size_t bytes) noexcept {
-  const std::uint64_t before = take_off(word(offset), serial, users_of, one_user);
-  if (before != unused_word(serial) + one_user) return;
-  if (control_->orphaned.load(std::memory_order_acquire) == 0 || !end_block(offset, serial)) return;
-  const std::size_t base = memory_page_bytes + words_bytes(bytes_);
-  punch(base + offset, base + offset + bytes);
+  const auto is_orphaned = [&] { return control_->orphaned.load(std::memory_order_acquire) != 0; };
+  if (take_off_user(word(offset), serial, is_orphaned))
+    punch(data_place(bytes_, offset), data_place(bytes_, offset + bytes));
 }
 
 }  // namespace troupe

@@ -29,7 +29,7 @@ void set_serial(UseLedger::Use& use, std::uint64_t serial) noexcept {
 UseLedger& UseLedger::current() {
   UseLedger* known = current_ledger;
   if (known != nullptr && known->fork_depth_ == detail::fork_depth()) return *known;
-  auto* fresh = new UseLedger{detail::fork_depth()};  // the parent's stays as it is: it may be in use by what we inherited
+  auto* fresh = new UseLedger{detail::fork_depth()};  // the parent's stays: what we inherited may be using it
   if (current_ledger.compare_exchange_strong(known, fresh)) return *fresh;
   delete fresh;
   return *known;
@@ -37,7 +37,8 @@ UseLedger& UseLedger::current() {
 
 void UseLedger::open() {
   file_ = create_memory_file("nursery-ledger", max_places * sizeof(Use));
-  memory_ = Mapping{file_.get(), 0, max_places * sizeof(Use), Mapping::Access::read_write, "the ledger of shared memory"};
+  memory_ =
+      Mapping{file_.get(), 0, max_places * sizeof(Use), Mapping::Access::read_write, "the ledger of shared memory"};
   if (!back_with_memory(0)) throw OSError(ENOMEM, "getting memory for the ledger of shared memory");
   *reinterpret_cast<std::uint64_t*>(memory_.data()) = right_mark;
   const int number = file_.get();

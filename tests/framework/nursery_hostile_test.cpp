@@ -223,7 +223,7 @@ TEST(NurseryHostile, LongChainsNeedNoStack) {
     store.hold(ticket, std::nullopt, holder);
     if (ticket > 1) store.attach(ticket - 1, ticket);
   }
-  for (Ticket ticket = length; ticket > 0; --ticket) store.let_go(ticket, holder);  // the last one makes all of them loose
+  for (Ticket ticket = length; ticket > 0; --ticket) store.let_go(ticket, holder);  // the last makes all loose
   EXPECT_TRUE(store.has_lost(length));
   store.attach(length, 1);  // and a circle
   store.hold(1, std::nullopt, holder);  // none is loose any more

@@ -22,9 +22,10 @@ class BlockHandle;
 /// block, and so is what arrives when one is sent to another process; the memory does not travel. The block is free
 /// when the last handle of all processes is gone and no message with one is on its way.
 ///
-/// Every process counts for itself, and the nursery for one that is killed. A message that is never read keeps the block
-/// taken until the process that made the block ends. Whoever may be asked again for the same message (a retried task, the initializer of replaced workers) needs a handle somewhere that lives until then;
-/// else the block is gone, which is an error there, never another block's memory.
+/// Every process counts for itself, and the nursery for one that is killed. A task that no worker begins counts for
+/// nothing; any other message that is never read keeps the block taken until the process that made the block ends.
+/// Whoever may be asked again for the same message (the initializer of replaced workers) needs a handle somewhere that
+/// lives until then; else the block is gone, which is an error there, never another block's memory.
 /// Thread: any, as far as the handle goes; what is in the block is the users' to guard. A const handle gives write
 /// access, as a pointer does.
 class SharedBlock {
