@@ -5,81 +5,29 @@
 #include <troupe/error.hpp>
 #include <troupe/log.hpp>
 
+#include "support/pool_cases.hpp"
+
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <exception>
 #include <future>
-#include <numeric>
-#include <ranges>
 #include <semaphore>
 #include <stdexcept>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace {
 
 using namespace std::chrono_literals;
 using namespace troupe::dummy;
+using namespace troupe::test::pool_cases;
+namespace pool_cases = troupe::test::pool_cases;
 
 constexpr auto patience = 30s;
 
 // --- _TestPool ---
-
-int sqr(int x) { return x * x; }
-struct Keywords {
-  int factor = 1;
-  int x = 0;
-};
-int sqr_with(const Keywords& keywords) { return keywords.factor * sqr(keywords.x); }
-int mul(int x, int y) { return x * y; }
-
-std::vector<int> numbers(int count) {
-  std::vector<int> all(static_cast<std::size_t>(count));
-  std::iota(all.begin(), all.end(), 0);
-  return all;
-}
-
-std::vector<int> squares(int count) {
-  auto all = numbers(count);
-  for (int& x : all) x *= x;
-  return all;
-}
-
-std::vector<std::pair<int, int>> pairs(int count) {
-  std::vector<std::pair<int, int>> all;
-  for (int i = 0; i < count; ++i) all.emplace_back(i, i + 1);
-  return all;
-}
-
-std::vector<int> products(int count) {
-  std::vector<int> all;
-  for (const auto& [x, y] : pairs(count)) all.push_back(x * y);
-  return all;
-}
-
-template <class Results>
-std::vector<int> collect(Results results) {
-  std::vector<int> all;
-  for (const int value : results) all.push_back(value);
-  return all;
-}
-
-std::vector<int> sorted(std::vector<int> values) {
-  std::ranges::sort(values);
-  return values;
-}
-
-// A range of `count` numbers that throws when it is asked for the one at `bad`.
-auto throwing_at(int bad, int count) {
-  return std::views::iota(0, count) | std::views::transform([bad](int i) {
-           if (i == bad) throw troupe::ValueError("a bad item at " + std::to_string(bad));
-           return i;
-         });
-}
 
 class TestPool : public testing::Test {
  protected:
@@ -128,17 +76,7 @@ TEST_F(TestPool, test_map_chunksize) {
   EXPECT_TRUE(result.get().empty());
 }
 
-// An input that throws makes map throw the same error, and the pool stays usable.
-TEST_F(TestPool, test_map_handle_iterable_exception) {
-  for (int round = 0; round < 2; ++round) {
-    EXPECT_THROW(pool.map(sqr, throwing_at(0, 10)), troupe::ValueError);
-    EXPECT_THROW(pool.map(sqr, throwing_at(4, 10)), troupe::ValueError);
-    EXPECT_THROW(pool.map(sqr, throwing_at(4, 10), 2), troupe::ValueError);
-    EXPECT_THROW(pool.map(sqr, throwing_at(4, 10) | std::views::filter([](int) { return true; })), troupe::ValueError)
-        << "an input without a length";
-    EXPECT_EQ(pool.map(sqr, numbers(10)), squares(10));
-  }
-}
+TEST_F(TestPool, test_map_handle_iterable_exception) { pool_cases::map_handles_iterable_exception(pool); }
 
 TEST_F(TestPool, test_async) {
   std::promise<void> go;
@@ -159,47 +97,13 @@ TEST_F(TestPool, test_async_timeout) {
   EXPECT_EQ(result.get(), 36);
 }
 
-TEST_F(TestPool, test_imap) {
-  EXPECT_EQ(collect(pool.imap(sqr, numbers(10))), squares(10));
-  auto results = pool.imap(sqr, numbers(10));
-  for (int i = 0; i < 10; ++i) EXPECT_EQ(results.next(), i * i);
-  EXPECT_EQ(results.next(), std::nullopt);
-  EXPECT_EQ(results.next(), std::nullopt);
-  EXPECT_EQ(collect(pool.imap(sqr, numbers(1000), 100)), squares(1000));
-}
+TEST_F(TestPool, test_imap) { pool_cases::imap(pool); }
 
-// The results of what was read before come first, then the error; an unfinished chunk is lost.
-TEST_F(TestPool, test_imap_handle_iterable_exception) {
-  auto at_once = pool.imap(sqr, throwing_at(0, 10));
-  EXPECT_THROW(at_once.next(), troupe::ValueError);
+TEST_F(TestPool, test_imap_handle_iterable_exception) { pool_cases::imap_handles_iterable_exception(pool); }
 
-  auto at_three = pool.imap(sqr, throwing_at(3, 10));
-  for (int i = 0; i < 3; ++i) EXPECT_EQ(at_three.next(), i * i);
-  EXPECT_THROW(at_three.next(), troupe::ValueError);
+TEST_F(TestPool, test_imap_unordered) { pool_cases::imap_unordered(pool); }
 
-  auto in_twos = pool.imap(sqr, throwing_at(7, 20), 2);
-  for (int i = 0; i < 6; ++i) EXPECT_EQ(in_twos.next(), i * i);
-  EXPECT_THROW(in_twos.next(), troupe::ValueError);
-
-  auto in_fours = pool.imap(sqr, throwing_at(7, 20), 4);
-  for (int i = 0; i < 4; ++i) EXPECT_EQ(in_fours.next(), i * i);
-  EXPECT_THROW(in_fours.next(), troupe::ValueError);
-}
-
-TEST_F(TestPool, test_imap_unordered) {
-  EXPECT_EQ(sorted(collect(pool.imap_unordered(sqr, numbers(10)))), squares(10));
-  EXPECT_EQ(sorted(collect(pool.imap_unordered(sqr, numbers(1000), 100))), squares(1000));
-}
-
-TEST_F(TestPool, test_imap_unordered_handle_iterable_exception) {
-  auto at_once = pool.imap_unordered(sqr, throwing_at(0, 10));
-  EXPECT_THROW(at_once.next(), troupe::ValueError);
-  auto at_three = pool.imap_unordered(sqr, throwing_at(3, 10));
-  int sum = 0;
-  for (int i = 0; i < 3; ++i) sum += at_three.next().value();
-  EXPECT_EQ(sum, 0 + 1 + 4);
-  EXPECT_THROW(at_three.next(), troupe::ValueError);
-}
+TEST_F(TestPool, test_imap_unordered_handle_iterable_exception) { pool_cases::imap_unordered_handles_iterable_exception(pool); }
 
 TEST_F(TestPool, test_make_pool) {
   EXPECT_THROW(Pool(-1), troupe::ValueError);
@@ -211,13 +115,7 @@ TEST_F(TestPool, test_make_pool) {
   three.join();
 }
 
-TEST_F(TestPool, test_empty_iterable) {
-  const std::vector<int> nothing;
-  EXPECT_EQ(pool.map(sqr, nothing), nothing);
-  EXPECT_EQ(collect(pool.imap(sqr, nothing)), nothing);
-  EXPECT_EQ(collect(pool.imap_unordered(sqr, nothing)), nothing);
-  EXPECT_EQ(pool.map_async(sqr, nothing).get(), nothing);
-}
+TEST_F(TestPool, test_empty_iterable) { pool_cases::empty_iterable(pool); }
 
 struct OwnError : std::runtime_error {
   using runtime_error::runtime_error;
@@ -298,25 +196,7 @@ TEST_F(TestPool, successful_before_ready_is_a_misuse) {
   EXPECT_FALSE(bad.successful());
 }
 
-int throw_at_five(int x) {
-  if (x == 5) throw troupe::KeyError("five");
-  return x;
-}
-
-// With chunksize 1 imap goes on after a task that threw; with larger chunks it ends there.
-TEST_F(TestPool, imap_goes_on_after_a_task_that_threw) {
-  auto singles = pool.imap(throw_at_five, numbers(8));
-  for (int i = 0; i < 5; ++i) EXPECT_EQ(singles.next(), i);
-  EXPECT_THROW(singles.next(), troupe::KeyError);
-  EXPECT_EQ(singles.next(), 6);
-  EXPECT_EQ(singles.next(), 7);
-  EXPECT_EQ(singles.next(), std::nullopt);
-
-  auto chunks = pool.imap(throw_at_five, numbers(8), 4);
-  for (int i = 0; i < 4; ++i) EXPECT_EQ(chunks.next(), i);
-  EXPECT_THROW(chunks.next(), troupe::KeyError);
-  EXPECT_EQ(chunks.next(), std::nullopt);
-}
+TEST_F(TestPool, imap_goes_on_after_a_task_that_threw) { pool_cases::imap_goes_on_after_a_task_that_threw(pool); }
 
 TEST_F(TestPool, imap_next_with_timeout) {
   std::promise<void> go;

@@ -3,6 +3,8 @@
 
 #include <troupe/dummy.hpp>
 
+#include "support/process_cases.hpp"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -19,6 +21,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using namespace troupe::dummy;
+using troupe::test::expect_takes;
 
 bool is_listed(const Process& process) {
   const auto children = active_children();
@@ -27,20 +30,7 @@ bool is_listed(const Process& process) {
 
 // Arguments arrive equal to what was passed, one by one or from a tuple.
 TEST(TestProcess, test_args_argument) {
-  const auto check = [](auto target, const auto& value) {
-    Process process{target, value};
-    process.start();
-    process.join();
-    EXPECT_EQ(process.exitcode(), 0);
-    std::apply(
-        [&](const auto& argument) {
-          Process another{target, argument};
-          another.start();
-          another.join();
-          EXPECT_EQ(another.exitcode(), 0);
-        },
-        std::tuple{value});
-  };
+  const auto check = [](auto target, const auto& value) { expect_takes<Process>(target, value); };
   check([](int x) { EXPECT_EQ(x, 1); }, 1);
   check([](const std::string& x) { EXPECT_EQ(x, "str"); }, "str");
   check([](const std::vector<int>& x) { EXPECT_EQ(x, std::vector{1}); }, std::vector{1});

@@ -6,6 +6,7 @@
 #include <troupe/error.hpp>
 #include <troupe/process.hpp>
 
+#include "support/process_cases.hpp"
 #include "support/processes.hpp"
 #include "support/start_methods.hpp"
 
@@ -84,20 +85,7 @@ TEST_P(TestProcess, test_set_executable) {
 
 // Arguments arrive equal to what was passed, one by one or from a tuple.
 TEST_P(TestProcess, test_args_argument) {
-  const auto check = [](auto target, const auto& value) {
-    Process process{target, value};
-    process.start();
-    process.join();
-    EXPECT_EQ(process.exitcode(), 0);
-    std::apply(
-        [&](const auto& argument) {
-          Process another{target, argument};
-          another.start();
-          another.join();
-          EXPECT_EQ(another.exitcode(), 0);
-        },
-        std::tuple{value});
-  };
+  const auto check = [](auto target, const auto& value) { expect_takes<Process>(target, value); };
   check([](int x) { std::exit(x == 1 ? 0 : 1); }, 1);
   check([](const std::string& x) { std::exit(x == "str" ? 0 : 1); }, "str");
   check([](const std::vector<int>& x) { std::exit(x == std::vector{1} ? 0 : 1); }, std::vector{1});

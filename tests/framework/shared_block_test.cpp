@@ -19,7 +19,6 @@
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
-#include <fstream>
 #include <memory>
 #include <optional>
 #include <sstream>
@@ -324,9 +323,8 @@ TEST(SharedBlock, ArrivesAgainWhenATaskIsRetried) {
 }
 
 std::size_t num_mappings_of_heaps() {
-  std::ifstream maps{"/proc/self/maps"};
   std::size_t count = 0;
-  for (std::string line; std::getline(maps, line);) count += line.find("troupe-heap") != std::string::npos ? 1 : 0;
+  for (const auto& line : mappings_of(::getpid())) count += line.find("troupe-heap") != std::string::npos ? 1 : 0;
   return count;
 }
 

@@ -45,6 +45,13 @@ std::string read_file(int file) {
 
 }  // namespace
 
+std::vector<std::string> mappings_of(pid_t pid) {
+  std::ifstream maps{"/proc/" + std::to_string(pid) + "/maps"};
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(maps, line);) lines.push_back(std::move(line));
+  return lines;
+}
+
 bool comes_true(const std::function<bool()>& condition, std::chrono::milliseconds limit) {
   const auto end = std::chrono::steady_clock::now() + limit;
   while (!condition()) {

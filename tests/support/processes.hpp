@@ -18,6 +18,9 @@ namespace troupe::test {
 /// How long a test waits for what must happen; only a failing test waits that long.
 inline constexpr std::chrono::seconds patience{20};
 
+/// The lines of /proc/<pid>/maps; none when there is no such process.
+std::vector<std::string> mappings_of(pid_t pid);
+
 /// Waits for `condition`, at most `limit`; returns whether it came true.
 bool comes_true(const std::function<bool()>& condition, std::chrono::milliseconds limit = std::chrono::seconds{5});
 

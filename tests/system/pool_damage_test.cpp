@@ -15,7 +15,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <fstream>
 #include <span>
 #include <sstream>
 #include <string>
@@ -50,9 +49,8 @@ void overwrite(std::span<char> memory, Pattern pattern) {
 
 // In a worker: where the memory file "troupe-<pool>-<number>" is mapped.
 std::vector<Range> rings_of(const std::string& pool) {
-  std::ifstream maps{"/proc/self/maps"};
   std::vector<Range> ranges;
-  for (std::string line; std::getline(maps, line);) {
+  for (const auto& line : mappings_of(::getpid())) {
     if (line.find("/memfd:troupe-" + pool + "-") == std::string::npos) continue;
     if (line.find("-results") != std::string::npos || line.find("-tasks") != std::string::npos) continue;
     std::uintptr_t begin = 0;

@@ -19,7 +19,6 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <iterator>
 #include <memory>
 #include <numeric>
 #include <ranges>
@@ -42,6 +41,7 @@ using troupe::WorkerDied;
 using troupe::test::comes_true;
 using troupe::test::expect_works;
 using troupe::test::is_running;
+using troupe::test::mappings_of;
 using troupe::test::square;
 
 std::size_t count_entries(const char* folder) {
@@ -285,10 +285,9 @@ std::size_t count_pool_memory() {
 
 // Whether the process has something mapped that has a name in /dev/shm.
 bool uses_names(pid_t pid) {
-  std::ifstream maps{"/proc/" + std::to_string(pid) + "/maps"};
-  EXPECT_TRUE(maps);
-  const std::string all{std::istreambuf_iterator<char>{maps}, {}};
-  return all.find("/dev/shm/") != std::string::npos;
+  const auto all = mappings_of(pid);
+  EXPECT_FALSE(all.empty());
+  return std::ranges::any_of(all, [](const auto& line) { return line.find("/dev/shm/") != std::string::npos; });
 }
 
 TEST(PoolFaults, APoolLeavesNothingBehind) {

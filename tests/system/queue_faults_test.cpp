@@ -15,7 +15,6 @@
 #include <chrono>
 #include <csignal>
 #include <cstddef>
-#include <fstream>
 #include <map>
 #include <random>
 #include <set>
@@ -187,8 +186,7 @@ void lose_nothing(const In& in, Fault fault) {
 /// How many memfds of that name this process has mapped.
 std::size_t count_mapped(const std::string& name) {
   std::set<std::string> inodes;
-  std::ifstream maps{"/proc/self/maps"};
-  for (std::string line; std::getline(maps, line);) {
+  for (const auto& line : mappings_of(::getpid())) {
     std::istringstream fields{line};
     std::string range, access, offset, device, inode, path;
     if (fields >> range >> access >> offset >> device >> inode >> path && path == "/memfd:" + name)

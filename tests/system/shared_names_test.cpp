@@ -120,7 +120,8 @@ TEST(SharedNames, AKilledNurseryLeavesNoNamesOfItsProcesses) {
   Program next{"lose_maker_and_restart", next_prefix};
   EXPECT_EQ(next.wait(), 0);
   EXPECT_THAT(names_with(next_prefix), IsEmpty());
-  EXPECT_THAT(next.errors(), HasSubstr("2 leaked shared_memory objects were removed: " + next_prefix + "closed, " + next_prefix + "kept"));
+  EXPECT_THAT(next.errors(), HasSubstr("2 leaked shared_memory objects were removed: " + next_prefix + "closed, " +
+                                       next_prefix + "kept"));
 }
 
 sigset_t only_sigusr1() {
@@ -253,7 +254,8 @@ TEST_P(SharedNamesOfPrograms, ABlockThatAStrangerUsesStays) {
   ASSERT_EQ(user.read_line(), "42");
   end(maker, GetParam());
   EXPECT_TRUE(comes_true([&] { return !maker.errors().empty(); }));
-  EXPECT_THAT(maker.errors(), HasSubstr("1 leaked shared_memory objects stay, because other programs use them: " + name));
+  EXPECT_THAT(maker.errors(),
+              HasSubstr("1 leaked shared_memory objects stay, because other programs use them: " + name));
   EXPECT_THAT(names_with(name), SizeIs(1));
   Program last{"use_name", name};
   ASSERT_EQ(last.read_line(), "42");
