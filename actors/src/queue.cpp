@@ -38,7 +38,7 @@ ReceivedMessage::ReceivedMessage() = default;
 ReceivedMessage::~ReceivedMessage() = default;
 
 wire::Value::Reader ReceivedMessage::value() {
-  reader_ = std::make_unique<MessageReader>(item_->words, item_->segments, item_->arena.get());
+  reader_.emplace(item_->words, item_->segments, item_->arena.get());
   return guard_reading([&] { return reader_->root<wire::Value>(); });
 }
 

@@ -205,10 +205,13 @@ bool QueueMemory::has_capacity() const noexcept {
 
 // With the put lock. An item may be out and not counted; if nobody else gets, this is who counts it.
 bool QueueMemory::wait_for_capacity(Deadline deadline) {
+  const std::uint64_t num_put = header_.puts.count.load(std::memory_order_relaxed);
+  if (queue_rules::has_capacity(header_.capacity, num_put, num_got_seen_)) return true;
   while (!has_capacity()) {
     if (!wait_until(shared().get.bell, [this] { return !is_full(); }, deadline)) return false;
     settle_left_behind(End::get);
   }
+  num_got_seen_ = header_.gets.count.load(std::memory_order_acquire);
   return true;
 }
 
@@ -229,8 +232,11 @@ std::byte* QueueMemory::room_for(std::size_t bytes, std::size_t& region) {
   for (region = header_.puts.region.load(std::memory_order_relaxed); region < QueueHeader::num_regions; ++region) {
     QueueRegion& positions = header_.regions[region];
     const std::uint64_t tail = positions.tail.load(std::memory_order_relaxed);
-    const std::uint64_t released = positions.released.load(std::memory_order_acquire);
-    if (!queue_rules::has_room(region_bytes(region), tail, released, bytes)) continue;
+    const auto has_room = [&] {
+      return queue_rules::has_room(region_bytes(region), tail, released_seen_.in(region), bytes);
+    };
+    if (!has_room()) released_seen_ = {region, positions.released.load(std::memory_order_acquire)};
+    if (!has_room()) continue;
     std::byte* data = region_data(region);
     back_with_memory(region, tail, bytes);
     return data + tail % region_bytes(region);
@@ -300,10 +306,14 @@ void QueueMemory::settle_left_behind(End end) {
 bool QueueMemory::has_item() noexcept {
   for (;;) {
     const std::uint32_t region = header_.gets.region.load(std::memory_order_relaxed);
-    const std::uint32_t last = header_.puts.region.load(std::memory_order_acquire);
     const QueueRegion& positions = header_.regions[region];
+    const std::uint64_t head = positions.head.load(std::memory_order_relaxed);
+    if (head >= tail_seen_.in(region)) tail_seen_ = {region, positions.tail.load(std::memory_order_acquire)};
+    if (head < tail_seen_.position) return true;
+    const std::uint32_t last = header_.puts.region.load(std::memory_order_acquire);
     const std::uint64_t tail = positions.tail.load(std::memory_order_acquire);
-    const auto found = queue_rules::look(positions.head.load(std::memory_order_relaxed), tail, region, last);
+    tail_seen_ = {region, tail};
+    const auto found = queue_rules::look(head, tail, region, last);
     if (found != queue_rules::Found::next_region) return found == queue_rules::Found::item;
     give_memory_back(file_.get(), region_offset(region), region_bytes(region));
     header_.gets.region.store(region + 1, std::memory_order_release);
@@ -355,7 +365,7 @@ void QueueMemory::take(QueueItem& item, QueueFrame& frame) {
   QueueRegion& positions = header_.regions[region];
   const std::uint64_t head = positions.head.load(std::memory_order_relaxed);
   const std::byte* place = region_data(region) + head % region_bytes(region);
-  const std::size_t bytes = read({place, positions.tail.load(std::memory_order_acquire) - head}, frame, item);
+  const std::size_t bytes = read({place, tail_seen_.in(region) - head}, frame, item);
   // At the limit of open files, or without memory, this throws, and the item stays.
   auto view = item.segments.empty() ? nullptr : find_view(frame.arena);
   if (leases_) leases_->keep(frame.number, {place, bytes});

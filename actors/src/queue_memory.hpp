@@ -131,6 +131,13 @@ class QueueMemory {
 
   enum class End : bool { put, get };
   class Guard;
+  /// A position of one region as it was when this process last read it. It only grows; the line it lies on is written
+  /// by the other side for every item, so nobody looks again before he must.
+  struct Seen {
+    std::size_t region = 0;
+    std::uint64_t position = 0;
+    std::uint64_t in(std::size_t index) const noexcept { return index == region ? position : 0; }
+  };
   QueueCell& shared() const noexcept { return cell_.as<QueueCell>(); }
   QueueCell::Line& line(End end) const noexcept { return end == End::put ? shared().put : shared().get; }
   std::byte* region_data(std::size_t index);
@@ -162,6 +169,11 @@ class QueueMemory {
   std::optional<QueueLeases> leases_;
 
   std::array<std::atomic<std::byte*>, QueueHeader::num_regions> region_data_{};  // null: not mapped yet
+  // Of the put lock's holder:
+  alignas(64) Seen released_seen_;
+  std::uint64_t num_got_seen_ = 0;
+  // Of the get lock's holder:
+  alignas(64) Seen tail_seen_;
   std::mutex mutex_;
   // Guarded by mutex_:
   std::array<Mapping, QueueHeader::num_regions> regions_;

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 namespace troupe::detail {
 
@@ -53,7 +54,7 @@ class ReceivedMessage {
  private:
   friend class QueueHandle;
   std::unique_ptr<QueueItem> item_;
-  std::unique_ptr<MessageReader> reader_;
+  std::optional<MessageReader> reader_;
 };
 
 enum class QueueKind : std::uint32_t { plain = 0, joinable = 1, simple = 2, leasing = 3 };
