@@ -9,6 +9,7 @@
 
 #include "support/connections.hpp"
 #include "support/errors.hpp"
+#include "support/one_piece.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
 #include "support/processor_time.hpp"

@@ -5,6 +5,7 @@
 #include <troupe/pool.hpp>
 #include <troupe/process.hpp>
 
+#include "support/one_piece.hpp"
 #include "support/processes.hpp"
 
 #include <gtest/gtest.h>

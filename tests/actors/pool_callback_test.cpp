@@ -4,6 +4,7 @@
 #include <troupe/error.hpp>
 #include <troupe/pool.hpp>
 
+#include "support/one_piece.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
 

@@ -6,6 +6,7 @@
 #include <troupe/progress.hpp>
 #include <troupe/thread_pool.hpp>
 
+#include "support/one_piece.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
 #include "support/thread_pools.hpp"

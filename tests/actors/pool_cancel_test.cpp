@@ -4,6 +4,7 @@
 #include <troupe/pool.hpp>
 #include <troupe/this_task.hpp>
 
+#include "support/one_piece.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
 

@@ -8,6 +8,7 @@
 #include <troupe/process.hpp>
 
 #include "support/forked.hpp"
+#include "support/one_piece.hpp"
 #include "support/pools.hpp"
 
 #include <gtest/gtest.h>

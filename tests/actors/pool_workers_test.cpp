@@ -5,6 +5,7 @@
 #include <troupe/process.hpp>
 #include <troupe/this_task.hpp>
 
+#include "support/one_piece.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
 

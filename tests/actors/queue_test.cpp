@@ -5,6 +5,7 @@
 #include <troupe/process.hpp>
 #include <troupe/queue.hpp>
 
+#include "support/one_piece.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
 
@@ -67,6 +68,20 @@ void consume(const Queue<std::pair<int, int>>& in, const Queue<std::tuple<int, i
     const auto [producer, number] = in.get();
     out.put({consumer, producer, number});
     if (producer < 0) return;
+  }
+}
+
+// Not only the first time: who puts remembers how many were got.
+TEST(Queue, IsFullAtItsBoundEachTime) {
+  const Queue<int> queue{3};
+  for (int round = 0; round < 10; ++round) {
+    while (queue.try_put(round)) {
+    }
+    EXPECT_EQ(queue.qsize(), 3U);
+    EXPECT_THROW(queue.put(round, true, 1ms), Full);
+    for (int i = 0; i <= round % 3; ++i) queue.get();
+    for (int i = 0; i <= round % 3; ++i) queue.put(round, true, 1ms);
+    EXPECT_THROW(queue.put(round, true, 1ms), Full);
   }
 }
 

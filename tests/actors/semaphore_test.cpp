@@ -3,6 +3,7 @@
 #include <troupe/error.hpp>
 #include <troupe/process.hpp>
 
+#include "support/one_piece.hpp"
 #include "support/processes.hpp"
 
 #include <gtest/gtest.h>

@@ -6,6 +6,7 @@
 #include <troupe/progress.hpp>
 #include <troupe/this_task.hpp>
 
+#include "support/one_piece.hpp"
 #include "support/thread_pools.hpp"
 
 #include <gtest/gtest.h>

@@ -8,6 +8,7 @@
 #include <troupe/wait.hpp>
 
 #include "support/forked.hpp"
+#include "support/one_piece.hpp"
 #include "support/processes.hpp"
 
 #include <gtest/gtest.h>

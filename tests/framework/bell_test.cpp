@@ -1,6 +1,7 @@
 #include <troupe/bell.hpp>
 
 #include "../support/forked.hpp"
+#include "../support/one_piece.hpp"
 #include "../support/processes.hpp"
 
 #include <troupe/file_descriptor.hpp>

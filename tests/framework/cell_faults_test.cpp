@@ -10,6 +10,7 @@
 #include <troupe/sync_slab.hpp>
 
 #include "../support/forked.hpp"
+#include "../support/one_piece.hpp"
 #include "../support/processes.hpp"
 
 #include <troupe/file_descriptor.hpp>
@@ -49,10 +50,15 @@ struct Court {
 
 Deadline soon() { return std::chrono::steady_clock::now() + patience; }
 
-/// A process that runs `body` and is asleep in it when this returns.
+/// A process that runs `body`, which waits until `soon()`, and is asleep in it when this returns. It fails if nobody
+/// wakes it: at its deadline it would see by itself what it waits for.
 template <class Body>
 std::unique_ptr<Forked> asleep(Body body) {
-  auto process = std::make_unique<Forked>(body);
+  auto process = std::make_unique<Forked>([&] {
+    const Deadline latest = soon();
+    body();
+    EXPECT_FALSE(is_over(latest)) << "nobody woke it";
+  });
   EXPECT_TRUE(test::wait_for_state(process->pid(), 'S'));
   return process;
 }

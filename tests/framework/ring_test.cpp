@@ -1,6 +1,7 @@
 #include <troupe/ring.hpp>
 
 #include "../support/forked.hpp"
+#include "../support/one_piece.hpp"
 #include "shared_ring.hpp"
 
 #include <gtest/gtest.h>

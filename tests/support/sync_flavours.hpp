@@ -2,12 +2,12 @@
 
 // The two flavours that the cases about locks and the like are run in: processes, and threads under the same names.
 
-#include <troupe/bell.hpp>
 #include <troupe/dummy.hpp>
 #include <troupe/error.hpp>
 #include <troupe/process.hpp>
 #include <troupe/queue.hpp>
 
+#include "one_piece.hpp"
 #include "processes.hpp"
 #include "start_methods.hpp"
 
@@ -56,14 +56,6 @@ struct Threads {
   using NotHeld = RuntimeError;
   using BadValue = ValueError;
 };
-
-/// Has this process sleep until it is woken. With the look once a second that a main process has, a wake-up that is lost
-/// would only cost a second, and no case would notice.
-class SleepInOnePiece : public testing::Environment {
- public:
-  void SetUp() override { sleep_in_pieces(nullptr); }
-};
-inline const testing::Environment* const sleep_in_one_piece = testing::AddGlobalTestEnvironment(new SleepInOnePiece);
 
 /// A started process of the flavour that runs `target(arguments...)`.
 template <class F, class... A>

@@ -8,6 +8,7 @@
 #include "lane.hpp"
 #include "support/connections.hpp"
 #include "support/forked.hpp"
+#include "support/one_piece.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
 

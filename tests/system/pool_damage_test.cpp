@@ -7,6 +7,7 @@
 #include <troupe/process.hpp>
 #include <troupe/ring.hpp>
 
+#include "support/one_piece.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
 

@@ -7,6 +7,7 @@
 #include <troupe/pool.hpp>
 #include <troupe/process.hpp>
 
+#include "support/one_piece.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
 

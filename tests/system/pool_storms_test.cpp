@@ -5,6 +5,7 @@
 #include <troupe/pool.hpp>
 
 #include "support/faults.hpp"
+#include "support/one_piece.hpp"
 #include "support/pools.hpp"
 #include "support/processes.hpp"
 

@@ -7,6 +7,7 @@
 
 #include "support/faults.hpp"
 #include "support/forked.hpp"
+#include "support/one_piece.hpp"
 #include "support/processes.hpp"
 
 #include <gtest/gtest.h>

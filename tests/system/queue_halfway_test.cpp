@@ -5,15 +5,19 @@
 
 #include "queue_memory.hpp"
 #include "support/forked.hpp"
+#include "support/one_piece.hpp"
 #include "support/processes.hpp"
 
 #include <gtest/gtest.h>
 
 #include <chrono>
 #include <cstdint>
+#include <future>
 #include <memory>
 #include <sys/types.h>
 #include <thread>
+#include <unistd.h>
+#include <utility>
 
 namespace troupe::detail {
 namespace {
@@ -54,11 +58,27 @@ struct QueueHalfway : testing::Test {
     EXPECT_TRUE(put(no_deadline));
     return kill_before_count([this] { static_cast<void>(get(no_deadline)); });
   }
+  /// A thread that sleeps in `act`, at `bell`, when this returns. It fails if nobody wakes it: at its deadline it would
+  /// see by itself what it waits for.
+  template <class Act>
+  static std::jthread asleep(const Bell::Word& bell, Act act) {
+    std::promise<pid_t> told;
+    std::future<pid_t> thread = told.get_future();
+    std::jthread sleeper{[act, told = std::move(told)]() mutable {
+      told.set_value(::gettid());
+      const Deadline deadline = deadline_after(patience);
+      EXPECT_TRUE(act(deadline));
+      EXPECT_FALSE(is_over(deadline)) << "nobody woke it";
+    }};
+    EXPECT_TRUE(test::comes_true([&] { return bell.load() != 0; }));
+    EXPECT_TRUE(test::wait_for_state(thread.get(), 'S'));
+    return sleeper;
+  }
   std::jthread sleeping_producer() const {
-    std::jthread producer{[this] { EXPECT_TRUE(put(deadline_after(patience))); }};
-    const Deadline deadline = deadline_after(patience);
-    while (cell().get.bell.load() == 0 && !is_over(deadline)) std::this_thread::yield();
-    return producer;
+    return asleep(cell().get.bell, [this](Deadline deadline) { return put(deadline); });
+  }
+  std::jthread sleeping_consumer() const {
+    return asleep(cell().put.bell, [this](Deadline deadline) { return get(deadline); });
   }
 
   std::shared_ptr<QueueMemory> queue = QueueMemory::make(1, QueueKind::plain);
@@ -81,6 +101,19 @@ TEST_F(QueueHalfway, RoomThatIsThereCanBeUsedAtOnce) {
   EXPECT_FALSE(queue->is_full());
   EXPECT_TRUE(put(at_once));
   EXPECT_TRUE(queue->is_full());
+}
+
+// Nobody puts any more, so the one who waits for an item has to find it.
+TEST_F(QueueHalfway, WhoWaitsForAnItemFindsIt) {
+  std::jthread consumer = sleeping_consumer();
+  const pid_t dead = kill_before_count([this] { static_cast<void>(put(no_deadline)); });
+  if (dead == 0) {
+    EXPECT_TRUE(put(no_deadline));
+    GTEST_SKIP() << "processes may not be traced here";
+  }
+  cell().recover(static_cast<std::uint32_t>(dead));
+  consumer.join();
+  EXPECT_EQ(queue->size(), 0U);
 }
 
 // Nobody gets any more, so the one who waits for room has to find it.

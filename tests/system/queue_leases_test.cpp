@@ -3,6 +3,7 @@
 #include <troupe/file_descriptor.hpp>
 
 #include "queue_leases.hpp"
+#include "support/one_piece.hpp"
 
 #include <gtest/gtest.h>
 
