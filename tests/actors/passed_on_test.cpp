@@ -18,6 +18,7 @@
 #include <troupe/shared_memory.hpp>
 #include <troupe/shared_value.hpp>
 
+#include "support/forked.hpp"
 #include "support/sync_flavours.hpp"
 
 #include <gtest/gtest.h>
@@ -313,6 +314,7 @@ class PassedOn : public testing::Test {
   template <class Case>
   void with_every_method(Case run) {
     for (const StartMethod method : {StartMethod::forkserver, StartMethod::fork, StartMethod::spawn}) {
+      if (thread_sanitized && method == StartMethod::fork) continue;
       SCOPED_TRACE(to_string(method));
       set_start_method(method, true);
       run();
