@@ -4,6 +4,7 @@
 #include <troupe/runtime.hpp>
 
 #include "message_arena.hpp"
+#include "open_queues.hpp"
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -13,7 +14,6 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
-#include <map>
 #include <utility>
 
 namespace troupe::detail {
@@ -46,30 +46,6 @@ constexpr std::size_t region_offset(std::size_t index) {
 constexpr std::size_t bytes_of(std::size_t words, std::size_t segments) {
   const std::size_t bytes = sizeof(QueueFrame) + segments * sizeof(SegmentRef) + words * sizeof(std::uint64_t);
   return (bytes + frame_alignment - 1) / frame_alignment * frame_alignment;
-}
-
-/// The queues that this process has.
-struct OpenQueues {
-  std::mutex mutex;
-  std::map<Ticket, std::weak_ptr<QueueMemory>> all;  // guarded, by the ticket of their memory
-};
-
-OpenQueues& open_queues();
-
-// A forked process must not wait for locks that threads of its parent had.
-void forget_threads_of_parent() {
-  OpenQueues& open = open_queues();
-  new (&open.mutex) std::mutex;
-  for (const auto& [ticket, weak] : open.all)
-    if (const auto queue = weak.lock()) queue->forget_threads();
-}
-
-OpenQueues& open_queues() {
-  static auto* open = [] {
-    at_child_start(forget_threads_of_parent);
-    return new OpenQueues;  // never destroyed: queues may be static objects
-  }();
-  return *open;
 }
 
 /// When to give up waiting for the lock of an end, for a call that ends at `deadline`.
@@ -134,12 +110,7 @@ QueueMemory::QueueMemory(CellHandle cell, Ticket ticket, std::vector<FileDescrip
 }
 
 QueueMemory::~QueueMemory() {
-  {
-    OpenQueues& open = open_queues();
-    const std::lock_guard lock{open.mutex};
-    if (const auto place = open.all.find(ticket_); place != open.all.end() && place->second.expired())
-      open.all.erase(place);
-  }
+  OpenQueues::of_this_process().forget(ticket_);
   if (!is_running()) return;
   try {
     store::let_go(ticket_);
@@ -162,20 +133,14 @@ std::shared_ptr<QueueMemory> QueueMemory::make(std::uint64_t capacity, QueueKind
   queue->header_.mark = QueueCounts::right_mark;
   queue->header_.capacity = capacity;
   queue->header_.is_leasing = kind == QueueKind::leasing;
-  OpenQueues& open = open_queues();
-  const std::lock_guard lock{open.mutex};
-  open.all[ticket] = queue;
-  return queue;
+  return OpenQueues::of_this_process().find(ticket, [&] { return queue; });
 }
 
 std::shared_ptr<QueueMemory> QueueMemory::open(CellHandle cell) {
   const Ticket ticket = cell.as<QueueCell>().store_ticket;
-  OpenQueues& open = open_queues();
-  const std::lock_guard lock{open.mutex};
-  if (auto queue = open.all[ticket].lock()) return queue;
-  std::shared_ptr<QueueMemory> queue{new QueueMemory{std::move(cell), ticket, store::take_hold(ticket)}};
-  open.all[ticket] = queue;
-  return queue;
+  return OpenQueues::of_this_process().find(ticket, [&] {
+    return std::shared_ptr<QueueMemory>{new QueueMemory{std::move(cell), ticket, store::take_hold(ticket)}};
+  });
 }
 
 std::byte* QueueMemory::region_data(std::size_t index) {
@@ -206,12 +171,11 @@ bool QueueMemory::has_capacity() const noexcept {
 // With the put lock. An item may be out and not counted; if nobody else gets, this is who counts it.
 bool QueueMemory::wait_for_capacity(Deadline deadline) {
   const std::uint64_t num_put = header_.puts.count.load(std::memory_order_relaxed);
-  if (queue_rules::has_capacity(header_.capacity, num_put, num_got_seen_)) return true;
-  while (!has_capacity()) {
+  while (!queue_rules::has_capacity(header_.capacity, num_put, num_got_seen_)) {
     if (!wait_until(shared().get.bell, [this] { return !is_full(); }, deadline)) return false;
     settle_left_behind(End::get);
+    num_got_seen_ = header_.gets.count.load(std::memory_order_acquire);
   }
-  num_got_seen_ = header_.gets.count.load(std::memory_order_acquire);
   return true;
 }
 
@@ -308,12 +272,10 @@ bool QueueMemory::has_item() noexcept {
     const std::uint32_t region = header_.gets.region.load(std::memory_order_relaxed);
     const QueueRegion& positions = header_.regions[region];
     const std::uint64_t head = positions.head.load(std::memory_order_relaxed);
-    if (head >= tail_seen_.in(region)) tail_seen_ = {region, positions.tail.load(std::memory_order_acquire)};
-    if (head < tail_seen_.position) return true;
+    if (head < tail_seen_.in(region)) return true;
     const std::uint32_t last = header_.puts.region.load(std::memory_order_acquire);
-    const std::uint64_t tail = positions.tail.load(std::memory_order_acquire);
-    tail_seen_ = {region, tail};
-    const auto found = queue_rules::look(head, tail, region, last);
+    tail_seen_ = {region, positions.tail.load(std::memory_order_acquire)};
+    const auto found = queue_rules::look(head, tail_seen_.position, region, last);
     if (found != queue_rules::Found::next_region) return found == queue_rules::Found::item;
     give_memory_back(file_.get(), region_offset(region), region_bytes(region));
     header_.gets.region.store(region + 1, std::memory_order_release);
