@@ -14,6 +14,8 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <variant>
 #include <vector>
 
 namespace bench {
@@ -47,15 +49,41 @@ double median_seconds(std::size_t num_times, Work&& work) {
   return median(std::move(times));
 }
 
+/// Median seconds of two kinds of work, done in turn `num_times` after each was done once to warm up: what slows the
+/// machine down for a while slows both.
+template <class One, class Other>
+std::pair<double, double> median_seconds_in_turn(std::size_t num_times, One&& one, Other&& other) {
+  one();
+  other();
+  std::vector<double> times(num_times);
+  std::vector<double> other_times(num_times);
+  for (std::size_t i = 0; i < num_times; ++i) {
+    times[i] = seconds_of(one);
+    other_times[i] = seconds_of(other);
+  }
+  return {median(std::move(times)), median(std::move(other_times))};
+}
+
+/// A row's figure, and that of the row it is compared with, measured in turn.
+struct InTurn {
+  double value;
+  double other;
+};
+
 /// One row: measured by a function that returns the figure in `unit`.
 struct Row {
   std::string_view name;
   std::string_view unit;
-  double (*measure)();
+  std::variant<double (*)(), InTurn (*)()> measure;
 };
 
-/// Measures the row that the program's first argument names and prints it: {"name": ..., "unit": ..., "value": ...}.
-/// Returns the program's exit status: 1 if measuring failed, 2 if there is no such row.
+inline std::ostream& operator<<(std::ostream& out, const InTurn& figures) {
+  return out << figures.value << R"(, "other": )" << figures.other;
+}
+
+/// Measures the row that the program's first argument names and prints it: {"name": ..., "unit": ..., "value": ...},
+/// with "other" where there is such a figure. Returns the program's exit status: 1 if measuring failed, 2 if there is no
+/// such row.
 inline int run_row(std::span<const Row> rows, std::span<char* const> arguments) {
   const std::string_view wanted = arguments.size() == 2 ? arguments[1] : "";
   const auto row = std::ranges::find(rows, wanted, &Row::name);
@@ -66,9 +94,11 @@ inline int run_row(std::span<const Row> rows, std::span<char* const> arguments) 
     return 2;
   }
   try {
-    const double value = row->measure();
-    std::cout << R"({"name": ")" << row->name << R"(", "unit": ")" << row->unit << R"(", "value": )"
-              << std::setprecision(std::numeric_limits<double>::max_digits10) << value << "}" << std::endl;
+    const auto print = [&](auto figure) {
+      std::cout << R"({"name": ")" << row->name << R"(", "unit": ")" << row->unit << R"(", "value": )"
+                << std::setprecision(std::numeric_limits<double>::max_digits10) << figure << "}" << std::endl;
+    };
+    std::visit([&](auto measure) { print(measure()); }, row->measure);
     return 0;
   } catch (const std::exception& error) {
     std::cerr << row->name << ": " << error.what() << '\n';

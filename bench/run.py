@@ -3,7 +3,8 @@
 
 Every figure is the median of some rounds; in a round each row runs the machine's limit, troupe and the peers one after
 the other, so that all of them meet the same machine. A program is called with the name of one row and prints
-{"name", "unit", "value"}; an empty object means that it cannot do this row.
+{"name", "unit", "value"}; an empty object means that it cannot do this row. "other" is the figure of the row that this
+one is compared with, when the program measured both in turn.
 """
 
 import argparse
@@ -48,7 +49,7 @@ class Row:
         better, worse = (troupe, peer) if self.higher else (peer, troupe)
         return better / worse if worse > 0 else None
 
-    def goal_text(self):
+    def goal_text(self, other):
         sign = ">=" if self.higher else "<="
         parts = []
         if self.value is not None:
@@ -58,7 +59,8 @@ class Row:
         if self.limit_factor is not None:
             parts.append(f"<= {short(self.limit_factor)}x the limit")
         if self.other_row is not None:
-            parts.append(f">= {self.other_share:.0%} of {self.other_row}")
+            measured = f" ({short(other)})" if other else ""
+            parts.append(f">= {self.other_share:.0%} of {self.other_row}{measured}")
         return " and ".join(parts)
 
     def is_met(self, figures):
@@ -85,7 +87,7 @@ class Figures:
 
     troupe: float = None
     limit: float = None
-    other: float = None
+    other: float = None  # of the row that this one is compared with
     peers: dict = field(default_factory=dict)
 
 
@@ -130,7 +132,7 @@ class RunFailed(Exception):
 
 
 def run_once(command, row, env=None):
-    """The figure that `command` prints for `row`, None if it cannot do the row."""
+    """What `command` prints for `row`: its figure and that of the row it is compared with, None where there is none."""
     process = subprocess.Popen([*command, row], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True, env=env, start_new_session=True)
     try:
@@ -146,8 +148,8 @@ def run_once(command, row, env=None):
         last_line = (err.strip() or out.strip() or "no output").splitlines()[-1]
         raise RunFailed(f"exit status {process.returncode}: {last_line}")
     try:
-        value = json.loads(out).get("value")
-        return None if value is None else float(value)
+        printed = json.loads(out)
+        return [None if printed.get(key) is None else float(printed[key]) for key in ("value", "other")]
     except (ValueError, AttributeError):
         raise RunFailed(f"printed no figure but: {out.strip()[:100]}") from None
 
@@ -221,12 +223,14 @@ class Samples:
         if key in self.failures:
             return
         try:
-            value = run_once(command, argument or row, env)
+            value, other = run_once(command, argument or row, env)
         except (RunFailed, OSError) as error:
             self.failures[key] = str(error)
             return
         if value is not None:
             self.values.setdefault(key, []).append(value)
+        if other is not None:
+            self.values.setdefault((row, "other"), []).append(other)
 
     def median(self, row, program):
         """None if there is no value, and after a failure: half a figure is none."""
@@ -269,7 +273,7 @@ def collect(rows, samples, peers):
             peers={name: samples.median(row.name, name) for name in peers})
     for row in rows:
         if row.other_row:
-            figures[row.name].other = figures[row.other_row].troupe
+            figures[row.name].other = samples.median(row.name, "other") or figures[row.other_row].troupe
     return figures
 
 
@@ -290,7 +294,7 @@ def table(rows, figures, samples):
         measured = figures[row.name]
         met = "yes" if row.is_met(measured) else "NO"
         troupe = "failed" if (row.name, "troupe") in samples.failures else short(measured.troupe)
-        head, tail = [row.name, row.unit, troupe], [short(measured.limit), row.goal_text(), met]
+        head, tail = [row.name, row.unit, troupe], [short(measured.limit), row.goal_text(measured.other), met]
         for name, peer in measured.peers.items():
             if name != REFERENCE_PEER and peer is None:
                 continue
@@ -316,7 +320,7 @@ def as_json(rows, figures):
         result.append({
             "name": row.name, "unit": row.unit, "troupe": measured.troupe, "peer": peer,
             "peer_name": REFERENCE_PEER if peer is not None else None, "ratio": row.ratio(measured.troupe, peer),
-            "limit": measured.limit, "goal": row.goal_text(), "met": row.is_met(measured),
+            "limit": measured.limit, "goal": row.goal_text(measured.other), "met": row.is_met(measured),
             "other_peers": [{"peer": value, "peer_name": name, "ratio": row.ratio(measured.troupe, value)}
                             for name, value in measured.peers.items()
                             if name != REFERENCE_PEER and value is not None]})

@@ -137,15 +137,20 @@ double pool_async() { return async_rate(num_workers); }
 
 double pool_async_16_workers() { return async_rate(16); }
 
-double pool_async_4_submitters() {
+/// Four threads that submit, in turn with the main thread that submits as many tasks.
+bench::InTurn pool_async_4_submitters() {
   constexpr int num_submitters = 4;
-  constexpr int count = 50'000;
+  constexpr int count = 200'000;
+  constexpr std::size_t num_turns = 25;
   ScopedPool pool{num_workers};
-  const double seconds = bench::median_seconds(num_batches, [&] {
+  const auto four = [&] {
     std::vector<std::jthread> submitters;
-    for (int i = 0; i < num_submitters; ++i) submitters.emplace_back([&] { async_batch(pool, count); });
-  });
-  return num_submitters * count / seconds;
+    for (int i = 0; i < num_submitters; ++i)
+      submitters.emplace_back([&] { async_batch(pool, count / num_submitters); });
+  };
+  const auto [seconds_of_four, seconds_of_one] =
+      bench::median_seconds_in_turn(num_turns, four, [&] { async_batch(pool, count); });
+  return {.value = count / seconds_of_four, .other = count / seconds_of_one};
 }
 
 double pool_imap() {

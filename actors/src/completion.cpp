@@ -1,3 +1,4 @@
+#include <troupe/block_cache.hpp>
 #include <troupe/callback.hpp>
 #include <troupe/completion.hpp>
 #include <troupe/error.hpp>
@@ -65,15 +66,17 @@ void Completion::make_ready() {
 
 namespace {
 
-/// Room behind a record: at least what a small result takes.
-constexpr std::size_t min_capacity = 8;
+/// Words behind a record of a small task; so much fits the same block of malloc's as the message of a call with an int.
+constexpr std::size_t small_capacity = 15;
+using SmallRecords = BlockCache<sizeof(TaskRecord) + small_capacity * sizeof(std::uint64_t)>;
 
 }  // namespace
 
 Ref<TaskRecord> TaskRecord::create(Ref<PoolCore> core, std::uint64_t id, std::span<const std::uint64_t> words,
                                    std::vector<SegmentRef> segments, Ref<TaskListener> listener) {
-  const std::size_t capacity = std::max(words.size(), min_capacity);
-  void* memory = ::operator new(sizeof(TaskRecord) + capacity * sizeof(std::uint64_t));
+  const std::size_t capacity = std::max(words.size(), small_capacity);
+  void* memory = capacity == small_capacity ? SmallRecords::take()
+                                            : ::operator new(sizeof(TaskRecord) + capacity * sizeof(std::uint64_t));
   auto task = Ref<TaskRecord>::adopt(new (memory) TaskRecord(std::move(core), id, std::move(listener), capacity));
   std::memcpy(task->data_, words.data(), words.size_bytes());
   task->num_words_ = static_cast<std::uint32_t>(words.size());
@@ -100,8 +103,12 @@ TaskRecord::~TaskRecord() {
 
 void TaskRecord::destroy() const noexcept {
   auto* self = const_cast<TaskRecord*>(this);
+  const bool is_small = capacity_ == small_capacity;
   self->~TaskRecord();
-  ::operator delete(self);
+  if (is_small)
+    SmallRecords::give(self);
+  else
+    ::operator delete(self);
 }
 
 TaskRecord::Extras& TaskRecord::extras() {

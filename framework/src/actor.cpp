@@ -5,9 +5,9 @@
 
 #include <troupe/actor.hpp>
 #include <troupe/runtime.hpp>
+#include <troupe/thread_storage.hpp>
 
 #include "actor_system.hpp"
-#include "thread_storage.hpp"
 
 #include <caf/actor_config.hpp>
 #include <caf/exit_reason.hpp>

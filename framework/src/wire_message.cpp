@@ -1,7 +1,6 @@
 #include <troupe/error.hpp>
+#include <troupe/thread_storage.hpp>
 #include <troupe/wire_message.hpp>
-
-#include "thread_storage.hpp"
 
 #include <algorithm>
 #include <cstring>

@@ -85,6 +85,16 @@ class BenchTable(unittest.TestCase):
         self.assertTrue(rows["pool_async_16_workers"]["met"])
         self.assertFalse(rows["pool_async_4_submitters"]["met"])
 
+    def test_a_row_that_measured_both_in_turn_is_compared_with_that(self):
+        self.program("troupe_bench", """[ $1 = pool_async ] && echo '{"value": 100}' || \\
+                                     echo '{"value": 50, "other": 49}'""")
+        printed, rows, _ = self.run_rows("pool_async_4_submitters")
+        self.assertTrue(rows["pool_async_4_submitters"]["met"])
+        self.assertRegex(printed, r"pool_async_4_submitters .* >= 100% of pool_async \(49\) +yes\n")
+        self.program("troupe_bench", """[ $1 = pool_async ] && echo '{"value": 40}' || \\
+                                     echo '{"value": 50, "other": 51}'""")
+        self.assertFalse(self.run_rows("pool_async_4_submitters")[1]["pool_async_4_submitters"]["met"])
+
     def test_rounds_give_the_median(self):
         self.program("troupe_bench", 'echo x >>"$0.calls"; case $(wc -l <"$0.calls") in 1) v=5;; 2) v=9;; *) v=6;; esac\n'
                      """echo "{\\"value\\": $v}" """)
