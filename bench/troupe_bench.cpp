@@ -141,7 +141,7 @@ double pool_async_16_workers() { return async_rate(16); }
 bench::InTurn pool_async_4_submitters() {
   constexpr int num_submitters = 4;
   constexpr int count = 200'000;
-  constexpr std::size_t num_turns = 25;
+  constexpr std::size_t num_turns = 40;
   ScopedPool pool{num_workers};
   const auto four = [&] {
     std::vector<std::jthread> submitters;
