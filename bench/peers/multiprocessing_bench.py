@@ -173,7 +173,7 @@ def start_join(method, count):
 
 
 def process_start_join():
-    return start_join("fork", 50)
+    return start_join("fork", 500)
 
 
 def process_start_join_spawn():
