@@ -64,16 +64,20 @@ TEST(BlockCache, BlocksThatAreOutDoNotOverlap) {
 }
 
 TEST(BlockCache, WhatAThreadKeptWhenItEndedIsForOthers) {
+  constexpr std::size_t count = 1024;  // a number of whole bundles: a thread that has so many out keeps none
   using Cache = BlockCache<112>;
-  std::set<void*> of_thread;
-  std::jthread{[&] {
-    const auto blocks = take<Cache>(1000);
-    of_thread.insert(blocks.begin(), blocks.end());
-    give<Cache>(blocks);
-  }}.join();
-  const auto blocks = take<Cache>(1000);
-  EXPECT_EQ(std::set(blocks.begin(), blocks.end()), of_thread);
-  give<Cache>(blocks);
+  const auto blocks_of_a_thread = [] {
+    std::set<void*> seen;
+    std::jthread{[&] {
+      const auto blocks = take<Cache>(count);
+      seen.insert(blocks.begin(), blocks.end());
+      give<Cache>(blocks);
+    }}.join();
+    return seen;
+  };
+  const auto first = blocks_of_a_thread();
+  EXPECT_EQ(first.size(), count);
+  EXPECT_EQ(blocks_of_a_thread(), first);
 }
 
 // Each block says who has it: nobody may get one that somebody else has.
@@ -113,11 +117,11 @@ TEST(BlockCache, WhatIsTooMuchGoesBackToTheSystem) {
     const auto info = ::mallinfo2();
     return info.uordblks + info.hblkhd;
   };
-  const std::size_t before = in_use();
   const auto blocks = take<Cache>(2 * BlockDepot::max_bytes / bytes);
-  EXPECT_GE(in_use(), before + 2 * BlockDepot::max_bytes);
+  const std::size_t all_out = in_use();
+  EXPECT_GE(all_out, 2 * BlockDepot::max_bytes);
   std::jthread{[&] { give<Cache>(blocks); }}.join();  // it keeps none when it has ended
-  EXPECT_LE(in_use(), before + BlockDepot::max_bytes + BlockDepot::max_bytes / 8);
+  EXPECT_LE(in_use(), all_out - BlockDepot::max_bytes + BlockDepot::max_bytes / 8);
 }
 
 // The depot's lock is taken nearly all the time while the processes are forked; malloc's is not, which AddressSanitizer's
